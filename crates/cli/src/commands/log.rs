@@ -1,0 +1,76 @@
+//! Reading a room: `log` and `log --follow`.
+
+use std::time::Duration;
+
+use ayni_web::api::Message;
+use futures_util::StreamExt as _;
+use tokio::time::Instant;
+
+use super::room;
+use crate::exit::{Code, failure};
+use crate::output::Out;
+use crate::session::{Need, Session};
+use crate::timeline::{Follower, Printer, Update};
+
+/// How long after the last message a follower waits before it counts them as read: it is not asked
+/// for every single one while many come.
+const READ_AFTER: Duration = Duration::from_secs(1);
+
+/// Prints the newest messages, as they come out of the store.
+pub(crate) async fn log(session: &mut Session, room: &str, limit: usize) -> anyhow::Result<()> {
+    session
+        .with_node(Need::Folder, async |node, out| {
+            let mut messages = node.client.messages(room, limit, true).await?;
+            let mut printer = Printer::default();
+            while let Some(message) = messages.next().await {
+                print(&message?, &mut printer, out)?;
+            }
+            Ok(())
+        })
+        .await
+}
+
+/// Prints the newest messages and then what comes, each once, until stopped.
+pub(crate) async fn follow(session: &mut Session, room: &str, limit: usize) -> anyhow::Result<()> {
+    session
+        .until_stopped(Need::Network, async |node, out| {
+            let room = room::find(&node.client, room).await?;
+            let (mut follower, history) = Follower::start(&node.client, room.room, limit).await?;
+            let mut printer = Printer::default();
+            for message in history {
+                print(&message, &mut printer, out)?;
+            }
+            out.flush()?;
+            let mut read_at = None;
+            loop {
+                let idle = read_at.unwrap_or_else(Instant::now);
+                tokio::select! {
+                    update = follower.next() => {
+                        let Some(update) = update? else { break };
+                        if let Update::Message(message) = update {
+                            print(&message, &mut printer, out)?;
+                            out.flush()?;
+                            read_at = Some(Instant::now() + READ_AFTER);
+                        }
+                    }
+                    () = tokio::time::sleep_until(idle), if read_at.is_some() => {
+                        read_at = None;
+                        node.client.mark_read(&room.room.to_string()).await?;
+                    }
+                }
+            }
+            Err(failure(Code::Unreachable, "the node of this folder stopped"))
+        })
+        .await
+        .map(|_: Option<()>| ())
+}
+
+fn print(message: &Message, printer: &mut Printer, out: &mut Out) -> crate::output::Result {
+    if out.is_json() {
+        return out.object(message);
+    }
+    for line in printer.lines(message) {
+        out.line(&line)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,11 @@
+//! The commands, one module a subject. Each asks the node through its client and prints the result.
+
+pub(crate) mod about;
+pub(crate) mod chat;
+pub(crate) mod demo;
+pub(crate) mod log;
+pub(crate) mod room;
+pub(crate) mod say;
+pub(crate) mod service;
+pub(crate) mod shell;
+pub(crate) mod up;

@@ -1,0 +1,201 @@
+//! A room's messages: how people read them, and how they are followed without missing or repeating
+//! one.
+
+use std::collections::{HashSet, VecDeque};
+
+use ayni::{EventId, RoomId};
+use ayni_web::api::{Event, Message, MessageKind};
+use ayni_web::client::Streaming;
+use ayni_web::{Client, ClientError};
+use futures_util::StreamExt as _;
+
+use crate::output::{Moment, clean, clean_lines};
+
+/// Turns messages into lines for people, with the day where it changes.
+#[derive(Debug, Default)]
+pub(crate) struct Printer {
+    day: String,
+}
+
+impl Printer {
+    /// Returns the lines for the next message. A text of several lines is one of them, moved to the
+    /// right after its first.
+    pub(crate) fn lines(&mut self, message: &Message) -> Vec<String> {
+        let moment = Moment::from_unix_ms(message.time);
+        let mut lines = Vec::new();
+        if self.day != moment.day {
+            lines.push(format!("{} (UTC)", moment.day));
+            self.day.clone_from(&moment.day);
+        }
+        let text = match message.kind {
+            MessageKind::Message => clean_lines(&message.text),
+            MessageKind::Locked => "(cannot be read yet: its key is not here)".to_owned(),
+            MessageKind::Unknown => "(from a newer version of ayni)".to_owned(),
+        };
+        lines.push(format!("{} {}: {text}", moment.time, clean(&message.name)));
+        lines
+    }
+}
+
+/// Something to show in a room that is being followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Update {
+    /// A message.
+    Message(Message),
+    /// Someone became a member: the name.
+    Joined(String),
+    /// Someone left: the name.
+    Left(String),
+}
+
+/// Follows one room.
+///
+/// Invariant: every message that is stored after the start is returned exactly once. The node's
+/// events admit loss, so after a loss the store is read again, and what was seen is left out; for
+/// that the ids of all messages are remembered (32 bytes each). A message that cannot be read yet is
+/// held back until it can.
+pub(crate) struct Follower {
+    client: Client,
+    room: RoomId,
+    events: Streaming<Event>,
+    seen: HashSet<EventId>,
+    queue: VecDeque<Update>,
+    /// Whether events were lost, so that the store has to be read.
+    stale: bool,
+}
+
+impl Follower {
+    /// Starts to follow; returns the newest `limit` messages as well, oldest first.
+    pub(crate) async fn start(
+        client: &Client,
+        room: RoomId,
+        limit: usize,
+    ) -> Result<(Self, Vec<Message>), ClientError> {
+        // Subscribed before the store is read, so that nothing falls between the two.
+        let events = client.events().await?;
+        let mut follower = Self {
+            client: client.clone(),
+            room,
+            events,
+            seen: HashSet::new(),
+            queue: VecDeque::new(),
+            stale: false,
+        };
+        let mut newest = VecDeque::new();
+        let mut stored = client.messages(&room.to_string(), usize::MAX, true).await?;
+        while let Some(message) = stored.next().await {
+            let message = message?;
+            if follower.is_new(&message) {
+                newest.push_back(message);
+                if newest.len() > limit {
+                    newest.pop_front();
+                }
+            }
+        }
+        Ok((follower, newest.into()))
+    }
+
+    /// Returns what comes next; none when the node stopped. Cancelling the wait loses nothing.
+    pub(crate) async fn next(&mut self) -> Result<Option<Update>, ClientError> {
+        loop {
+            if let Some(update) = self.queue.pop_front() {
+                return Ok(Some(update));
+            }
+            if self.stale {
+                self.read_again().await?;
+                continue;
+            }
+            match self.events.next().await {
+                Some(Ok(event)) => self.take(event),
+                // The node drops a subscriber that was too slow, and it may be there still.
+                None | Some(Err(_)) => match self.client.events().await {
+                    Ok(events) => {
+                        self.events = events;
+                        self.stale = true;
+                    }
+                    Err(_) => return Ok(None),
+                },
+            }
+        }
+    }
+
+    /// Takes note of a message that was shown already.
+    pub(crate) fn skip(&mut self, event: EventId) {
+        self.seen.insert(event);
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Message { message } if message.room == self.room && self.is_new(&message) => {
+                self.queue.push_back(Update::Message(message));
+            }
+            Event::Joined { room, name, .. } if room == self.room => {
+                self.queue.push_back(Update::Joined(name));
+            }
+            Event::Left { room, name, .. } if room == self.room => {
+                self.queue.push_back(Update::Left(name));
+            }
+            Event::Lagged { .. } => self.stale = true,
+            _ => {}
+        }
+    }
+
+    /// Reads the whole store and queues what was missed.
+    async fn read_again(&mut self) -> Result<(), ClientError> {
+        let room = self.room.to_string();
+        let mut stored = self.client.messages(&room, usize::MAX, true).await?;
+        while let Some(message) = stored.next().await {
+            let message = message?;
+            if self.is_new(&message) {
+                self.queue.push_back(Update::Message(message));
+            }
+        }
+        self.stale = false;
+        Ok(())
+    }
+
+    /// Whether a message is to be shown now; it counts as shown then.
+    fn is_new(&mut self, message: &Message) -> bool {
+        message.kind != MessageKind::Locked && self.seen.insert(message.event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ayni::{AccountId, PeerId};
+
+    use super::*;
+
+    fn message(time: u64, kind: MessageKind, name: &str, text: &str) -> Message {
+        Message {
+            event: EventId([1; 32]),
+            room: RoomId([2; 32]),
+            author: AccountId([3; 32]),
+            device: PeerId([4; 32]),
+            name: name.to_owned(),
+            time,
+            kind,
+            text: text.to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_day_is_printed_when_it_changes() {
+        let mut printer = Printer::default();
+        let day = 24 * 60 * 60 * 1000;
+        let mut lines = |time| printer.lines(&message(time, MessageKind::Message, "Ana", "hi"));
+        assert_eq!(lines(0), ["1970-01-01 (UTC)", "00:00 Ana: hi"]);
+        assert_eq!(lines(60_000), ["00:01 Ana: hi"]);
+        assert_eq!(lines(day), ["1970-01-02 (UTC)", "00:00 Ana: hi"]);
+    }
+
+    #[test]
+    fn names_and_texts_are_made_safe() {
+        let mut printer = Printer::default();
+        let fake = message(0, MessageKind::Message, "Ana\n00:00 Beto", "one\n00:00 Beto: two");
+        let lines = printer.lines(&fake);
+        assert_eq!(lines[1], "00:00 Ana␊00:00 Beto: one\n      00:00 Beto: two");
+        let newer = message(0, MessageKind::Unknown, "Ana", "");
+        assert_eq!(printer.lines(&newer), ["00:00 Ana: (from a newer version of ayni)"]);
+    }
+}

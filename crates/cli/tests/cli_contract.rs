@@ -1,0 +1,468 @@
+//! The command line's contract on one data folder: grammar, exit codes, one line of complaint, and
+//! everything that needs no network.
+
+mod support;
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use support::{DEADLINE, Node, Process, TempFolder, ayni, ayni_stdin, command, json_lines};
+
+/// The largest text of one message.
+const MAX_TEXT: usize = 64 * 1024;
+
+/// Makes a room called `family` and returns its id.
+fn family(folder: &TempFolder) -> String {
+    let made = ayni(folder, &["room", "create", "family", "--json"]).one();
+    made["room"].as_str().expect("a room id").to_owned()
+}
+
+fn texts(folder: &TempFolder, room: &str) -> Vec<String> {
+    let lines = ayni(folder, &["log", room, "--limit", "1000000", "--json"]).json();
+    lines.iter().map(|line| line["text"].as_str().expect("a text").to_owned()).collect()
+}
+
+// Grammar
+
+#[test]
+fn help_and_version_are_results() {
+    let folder = TempFolder::new();
+    let version = ayni(&folder, &["--version"]).ok();
+    assert_eq!(version, format!("ayni {}", env!("CARGO_PKG_VERSION")));
+    for args in [&["--help"][..], &["help"], &["say", "--help"], &["help", "room"]] {
+        let output = ayni(&folder, args);
+        assert_eq!(output.stderr, "", "{args:?}");
+        assert!(output.ok().contains("Usage: ayni"), "{args:?}");
+    }
+    assert_eq!(std::fs::read_dir(&folder).expect("readable").count(), 0, "nothing was touched");
+}
+
+#[test]
+fn a_usage_error_is_one_line_and_2() {
+    let folder = TempFolder::new();
+    let cases: &[&[&str]] = &[
+        &["nonsense"],
+        &["say"],
+        &["say", "family"],
+        &["say", "family", "one", "two"],
+        &["say", "family", "--jsno"],
+        &["room"],
+        &["room", "invite", "family", "--expires", "soon"],
+        &["room", "invite", "family", "--expires", "0s"],
+        &["room", "invite", "family", "--uses", "0"],
+        &["room", "invite", "family", "--qr", "--json"],
+        &["log", "family", "--limit", "many"],
+        &["--network", "mars", "id"],
+        &["--http", "127.0.0.1:0", "id"],
+        &["--no-open", "id"],
+        &["up", "--http", "0.0.0.0:80"],
+        &["provide", "echo"],
+        &["provide", "echo", "--tcp", "nowhere"],
+        &["provide", "echo", "--tcp", "127.0.0.1:1", "--", "cat"],
+        &["provide", "echo", "--concurrency", "0", "--", "cat"],
+        &["forward", "peer", "echo", "70000"],
+        &["demo", "--peers", "1"],
+        &["completions", "tcsh"],
+    ];
+    for args in cases {
+        let line = ayni(&folder, args).fails(2);
+        assert!(line.starts_with("ayni: "), "{args:?}: {line}");
+    }
+    assert_eq!(std::fs::read_dir(&folder).expect("readable").count(), 0, "nothing was touched");
+}
+
+#[test]
+fn an_unknown_network_in_the_environment_is_named() {
+    let folder = TempFolder::new();
+    let mut mars = command(&folder);
+    mars.env("AYNI_NETWORK", "mars").arg("id");
+    let line = Process::spawn(mars).finish(DEADLINE).fails(2);
+    assert!(line.contains("AYNI_NETWORK") && line.contains("mars"), "{line}");
+}
+
+#[test]
+fn completions_and_the_manual_are_printed() {
+    let folder = TempFolder::new();
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = ayni(&folder, &["completions", shell]).ok();
+        assert!(script.contains("ayni") && script.contains("broadcast"), "{shell}");
+    }
+    let page = ayni(&folder, &["man"]).ok();
+    for word in [".TH ayni", "AYNI_DATA", "broadcast", "EXIT STATUS"] {
+        assert!(page.contains(word), "{word}");
+    }
+}
+
+// Identity
+
+#[test]
+fn an_identity_is_made_once_and_renamed() {
+    let folder = TempFolder::new();
+    let first = ayni(&folder, &["id", "--json"]).one();
+    assert_eq!(ayni(&folder, &["--json", "id"]).one(), first);
+    ayni(&folder, &["name", "Ana"]).ok();
+    let renamed = ayni(&folder, &["id", "--json"]).one();
+    assert_eq!(renamed["name"], "Ana");
+    assert_eq!(renamed["peer_id"], first["peer_id"]);
+    assert_eq!(renamed["account_id"], first["account_id"]);
+    let shown = ayni(&folder, &["id"]).ok();
+    assert!(shown.contains("Ana") && shown.contains(first["peer_id"].as_str().expect("an id")));
+    ayni(&folder, &["name", ""]).fails(2);
+    ayni(&folder, &["name", &"x".repeat(10_000)]).fails(2);
+}
+
+#[test]
+fn the_data_option_wins_over_the_environment() {
+    let (one, other) = (TempFolder::new(), TempFolder::new());
+    let here = ayni(&one, &["id", "--json"]).one();
+    let path = other.to_str().expect("UTF-8");
+    let there = ayni(&one, &["id", "--json", "--data", path]).one();
+    assert_ne!(here["peer_id"], there["peer_id"]);
+    assert_eq!(ayni(&other, &["id", "--json"]).one(), there);
+}
+
+// Rooms
+
+#[test]
+fn a_room_is_named_by_id_prefix_or_name() {
+    let folder = TempFolder::new();
+    let room = family(&folder);
+    let upper = room.to_uppercase();
+    for name in [room.as_str(), &room[..4], "family", upper.as_str()] {
+        ayni(&folder, &["say", name, "hello"]).ok();
+    }
+    ayni(&folder, &["say", &room[..3], "hello"]).fails(3);
+    ayni(&folder, &["say", "no such room", "hello"]).fails(3);
+    assert_eq!(texts(&folder, &room).len(), 4);
+
+    let listed = ayni(&folder, &["room", "list", "--json"]).one();
+    assert_eq!(listed["room"], room.as_str());
+    assert_eq!(listed["name"], "family");
+    assert_eq!(listed["members"], 1);
+    assert_eq!(listed["unread"], 0, "one's own words are never unread");
+    assert!(ayni(&folder, &["room", "list"]).ok().contains("family"));
+}
+
+#[test]
+fn an_ambiguous_name_is_2_and_the_id_still_works() {
+    let folder = TempFolder::new();
+    let (first, second) = (family(&folder), family(&folder));
+    assert_ne!(first, second);
+    ayni(&folder, &["say", "family", "which?"]).fails(2);
+    ayni(&folder, &["say", &first, "this one"]).ok();
+    assert_eq!(texts(&folder, &first), ["this one"]);
+    assert!(texts(&folder, &second).is_empty());
+}
+
+#[test]
+fn every_command_that_takes_a_room_says_3_when_there_is_none() {
+    let folder = TempFolder::new();
+    let cases: &[&[&str]] = &[
+        &["say", "nowhere", "x"],
+        &["log", "nowhere"],
+        &["log", "nowhere", "--follow"],
+        &["members", "nowhere"],
+        &["leave", "nowhere", "--yes"],
+        &["room", "invite", "nowhere"],
+        &["chat", "nowhere"],
+        &["dm", "nobody", "x"],
+        &["request", "nobody", "echo"],
+        &["forward", "nobody", "echo", "0"],
+        &["services", "nobody"],
+        &["provide", "echo", "--allow", "room:nowhere", "--", "cat"],
+    ];
+    for args in cases {
+        let output = ayni(&folder, args);
+        assert_eq!(output.code, 3, "{args:?}: {}", output.stderr);
+        output.fails(3);
+    }
+}
+
+#[test]
+fn a_ticket_is_alone_on_stdout() {
+    let folder = TempFolder::new();
+    family(&folder);
+    let ticket = ayni(&folder, &["room", "invite", "family"]).ok();
+    assert!(ticket.starts_with("ayni") && ticket.chars().all(char::is_alphanumeric), "{ticket}");
+    let json = ayni(&folder, &["room", "invite", "family", "--uses", "3", "--json"]).one();
+    assert!(json["ticket"].as_str().expect("a ticket").starts_with("ayni"));
+    let drawn = ayni(&folder, &["room", "invite", "family", "--qr"]).ok();
+    let (first, picture) = drawn.split_once('\n').expect("more lines");
+    assert!(first.starts_with("ayni"));
+    assert!(picture.lines().count() > 10 && picture.contains('▀'));
+}
+
+#[test]
+fn a_malformed_ticket_is_2() {
+    let folder = TempFolder::new();
+    family(&folder);
+    let ticket = ayni(&folder, &["room", "invite", "family"]).ok();
+    let cut = &ticket[..ticket.len() - 3];
+    let mut mistyped = ticket.clone().into_bytes();
+    mistyped[20] = if mistyped[20] == b'a' { b'b' } else { b'a' };
+    let mistyped = String::from_utf8(mistyped).expect("ASCII");
+    for wrong in ["", "nonsense", "ayni", "ayni!!", cut, &mistyped] {
+        ayni(&folder, &["join", wrong]).fails(2);
+    }
+}
+
+#[test]
+fn joining_without_anyone_there_is_5() {
+    let (host, guest) = (TempFolder::new(), TempFolder::new());
+    family(&host);
+    let ticket = ayni(&host, &["room", "invite", "family"]).ok();
+    ayni(&guest, &["join", &ticket, "--wait", "1"]).fails(5);
+}
+
+#[test]
+fn a_room_that_was_left_takes_no_more_words() {
+    let folder = TempFolder::new();
+    let room = family(&folder);
+    ayni(&folder, &["say", "family", "good bye"]).ok();
+    ayni(&folder, &["leave", "family"]).ok();
+    let said = ayni(&folder, &["say", &room, "one more"]);
+    assert!([3, 4].contains(&said.code), "{said:?}");
+    assert_eq!(texts(&folder, &room), ["good bye"], "what was said stays readable");
+}
+
+// Messages
+
+#[test]
+fn saying_from_standard_input_drops_one_newline() {
+    let folder = TempFolder::new();
+    let room = family(&folder);
+    for input in ["plain", "one\n", "two\n\n", "three\nlines\nhere\n", " spaces \n"] {
+        ayni_stdin(&folder, &["say", &room, "-"], input.as_bytes()).ok();
+    }
+    let expected = ["plain", "one", "two\n", "three\nlines\nhere", " spaces "];
+    assert_eq!(texts(&folder, &room), expected);
+}
+
+#[test]
+fn empty_oversize_and_binary_texts_are_2() {
+    let folder = TempFolder::new();
+    let room = family(&folder);
+    ayni(&folder, &["say", &room, ""]).fails(2);
+    for input in [&b""[..], b"\n", b"\xff\xfe", &vec![b'x'; MAX_TEXT + 1], &vec![b'x'; 1 << 20]] {
+        ayni_stdin(&folder, &["say", &room, "-"], input).fails(2);
+    }
+    let largest = "x".repeat(MAX_TEXT);
+    let event = ayni_stdin(&folder, &["say", &room, "-", "--json"], largest.as_bytes()).one();
+    assert!(event["event"].is_string());
+    assert_eq!(texts(&folder, &room), [largest]);
+}
+
+#[test]
+fn the_log_prints_the_newest_oldest_first() {
+    let folder = TempFolder::new();
+    let room = family(&folder);
+    let input = (0..60).fold(String::new(), |all, number| format!("{all}line {number}\n"));
+    ayni_stdin(&folder, &["chat", &room], input.as_bytes()).ok();
+    let all = texts(&folder, &room);
+    assert_eq!(all.len(), 60);
+    assert!(all.iter().enumerate().all(|(at, text)| *text == format!("line {at}")), "{all:?}");
+    let newest = ayni(&folder, &["log", &room, "--json"]).json();
+    assert_eq!(newest.len(), 50);
+    assert_eq!(newest[0]["text"], "line 10");
+    let two = ayni(&folder, &["log", &room, "--limit", "2", "--json"]).json();
+    assert_eq!(two[0]["text"], "line 58");
+    assert_eq!(two[1]["text"], "line 59");
+    assert_eq!(ayni(&folder, &["log", &room, "--limit", "0"]).ok(), "");
+}
+
+#[test]
+fn the_log_shows_no_terminal_escapes() {
+    let folder = TempFolder::new();
+    ayni(&folder, &["name", "Ana"]).ok();
+    let room = family(&folder);
+    ayni(&folder, &["say", &room, "\x1b[31mred\x1b]0;title\x07\nAna: fake"]).ok();
+    let shown = ayni(&folder, &["log", &room]).ok();
+    assert!(!shown.chars().any(|c| c.is_control() && c != '\n'), "{shown:?}");
+    assert!(shown.contains("Ana: ␛[31mred") && shown.contains("\n      Ana: fake"), "{shown:?}");
+    let json = ayni(&folder, &["log", &room, "--json"]);
+    assert!(!json.stdout.contains('\x1b'), "JSON escapes them");
+    assert_eq!(json.one()["text"], "\x1b[31mred\x1b]0;title\x07\nAna: fake");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let folder = TempFolder::new();
+    let room = family(&folder);
+    // More than a pipe holds, so that the writer meets the closed end.
+    let long = "x".repeat(60_000);
+    for _ in 0..4 {
+        ayni_stdin(&folder, &["say", &room, "-"], long.as_bytes()).ok();
+    }
+    let mut reading = command(&folder);
+    reading.args(["log", &room]).stdin(Stdio::null());
+    reading.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = reading.spawn().expect("it starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn commands_on_one_folder_take_turns() {
+    let folder = TempFolder::new();
+    let room = family(&folder);
+    let words: Vec<String> = (0..6).map(|number| format!("from {number}")).collect();
+    let running: Vec<Process> =
+        words.iter().map(|word| Process::start(&folder, &["say", &room, word])).collect();
+    for process in running {
+        process.finish(DEADLINE).ok();
+    }
+    let mut said = texts(&folder, &room);
+    said.sort();
+    assert_eq!(said, words);
+}
+
+#[test]
+fn a_broadcast_reaches_every_room() {
+    let folder = TempFolder::new();
+    let rooms = [family(&folder), family(&folder)];
+    // Standard input is no terminal here, so nothing is asked.
+    let sent = ayni(&folder, &["broadcast", "to all", "--json"]).json();
+    assert_eq!(sent.len(), 2);
+    for room in &rooms {
+        assert!(sent.iter().any(|line| line["room"] == room.as_str()));
+        assert_eq!(texts(&folder, room), ["to all"]);
+    }
+    ayni(&folder, &["broadcast", "--yes", ""]).fails(2);
+}
+
+// The folder
+
+#[test]
+fn a_folder_that_is_served_is_4_for_up_and_fine_for_the_rest() {
+    let folder = TempFolder::new();
+    let node = Node::up(&folder);
+    ayni(&folder, &["up", "--no-open", "--http", "127.0.0.1:0"]).fails(4);
+    let bare = ayni(&folder, &["--no-open", "--json"]).one();
+    assert_eq!(&bare, node.ready(), "bare `ayni` tells of the node that runs");
+    let id = node.ayni(&["id", "--json"]).one();
+    assert_eq!(id["peer_id"], node.peer_id());
+    node.stop();
+    assert_eq!(ayni(&folder, &["id", "--json"]).one(), id, "and without it again");
+}
+
+#[test]
+fn a_node_stops_cleanly_on_both_signals() {
+    let folder = TempFolder::new();
+    Node::up(&folder).stop();
+    let mut node = Node::up(&folder);
+    node.process().signal("INT");
+    assert!(support::wait_until(DEADLINE, || !node.process().is_running()));
+    drop(node);
+    let node = Node::up(&folder);
+    let room = family(&folder);
+    node.kill9();
+    ayni(&folder, &["say", &room, "after a crash"]).ok();
+    assert_eq!(texts(&folder, &room), ["after a crash"]);
+    assert_eq!(ayni(&folder, &["room", "list", "--json"]).one()["room"], room.as_str());
+}
+
+#[test]
+fn the_port_is_chosen_once() {
+    let folder = TempFolder::new();
+    let up = ["up", "--json", "--no-open"];
+    let mut addresses = Vec::new();
+    for _ in 0..2 {
+        let mut process = Process::start(&folder, &up);
+        let ready = process.json_line(DEADLINE);
+        addresses.push(ready["http"].as_str().expect("an address").to_owned());
+        assert_eq!(process.stop().code, 0);
+    }
+    assert_eq!(addresses[0], addresses[1]);
+    let port = addresses[0].rsplit(':').next().expect("a port");
+    let taken = std::net::TcpListener::bind(format!("127.0.0.1:{port}")).expect("free again");
+    let line = ayni(&folder, &up).fails(1);
+    assert!(line.contains(port) && line.contains("--http"), "{line}");
+    drop(taken);
+}
+
+#[test]
+fn a_folder_that_cannot_be_used_is_one_sentence() {
+    let folder = TempFolder::new();
+    let file = folder.join("file");
+    std::fs::write(&file, "not a folder").expect("writable");
+    ayni(&folder, &["id", "--data", file.to_str().expect("UTF-8")]).fails(1);
+
+    let damaged = TempFolder::new();
+    ayni(&damaged, &["id"]).ok();
+    std::fs::write(damaged.join("ayni.db"), [0x42; 8192]).expect("writable");
+    ayni(&damaged, &["id"]).fails(1);
+    let kept = std::fs::read(damaged.join("ayni.db")).expect("readable");
+    assert_eq!(kept, [0x42; 8192], "what is damaged is left as it is");
+}
+
+#[test]
+fn nothing_is_logged_unless_asked_and_never_what_was_said() {
+    let folder = TempFolder::new();
+    let mut up = command(&folder);
+    up.args(["up", "--json", "--no-open", "--http", "127.0.0.1:0"]).env("AYNI_LOG", "info");
+    let mut node = Process::spawn(up);
+    let ready = node.json_line(DEADLINE);
+    let room = family(&folder);
+    ayni(&folder, &["say", &room, "unrepeatable words"]).ok();
+    let ticket = ayni(&folder, &["room", "invite", &room]).ok();
+    let logged = node.stop().stderr;
+    for secret in ["unrepeatable", ticket.as_str()] {
+        assert!(!logged.contains(secret), "{logged}");
+    }
+    assert!(ready["http"].is_string());
+}
+
+// Without a terminal
+
+#[test]
+fn following_prints_what_comes_until_it_is_stopped() {
+    let folder = TempFolder::new();
+    let room = family(&folder);
+    let _node = Node::up(&folder);
+    ayni(&folder, &["say", &room, "before"]).ok();
+    let mut log = Process::start(&folder, &["log", &room, "--follow", "--json"]);
+    assert_eq!(log.json_line(DEADLINE)["text"], "before");
+    for number in 0..20 {
+        ayni(&folder, &["say", &room, &number.to_string()]).ok();
+        assert_eq!(log.json_line(DEADLINE)["text"], number.to_string());
+    }
+    let rest = log.stop();
+    assert_eq!(rest.code, 0, "{}", rest.stderr);
+    assert_eq!(json_lines(&rest.stdout).len(), 21, "nothing twice");
+}
+
+#[test]
+fn chat_says_piped_lines() {
+    let folder = TempFolder::new();
+    let room = family(&folder);
+    let said = ayni_stdin(&folder, &["chat", &room, "--json"], b"one\n\n/help\nlast").json();
+    assert_eq!(said.len(), 3, "empty lines are not said, and a file gives no commands");
+    assert!(said.iter().all(|line| line["event"].is_string()));
+    assert_eq!(texts(&folder, &room), ["one", "/help", "last"]);
+}
+
+#[test]
+fn a_chat_that_waits_for_input_lets_others_use_the_folder() {
+    let folder = TempFolder::new();
+    let room = family(&folder);
+    let mut chat = Process::start(&folder, &["chat", &room, "--json"]);
+    chat.feed(b"first\n");
+    assert!(chat.json_line(DEADLINE)["event"].is_string());
+    ayni(&folder, &["say", &room, "second"]).ok();
+    chat.close_stdin();
+    chat.finish(DEADLINE).ok();
+    assert_eq!(texts(&folder, &room), ["first", "second"]);
+}
+
+#[test]
+fn a_demonstration_holds() {
+    let folder = TempFolder::new();
+    let demo = Process::start(&folder, &["demo", "--peers", "3", "--json"]);
+    let steps = demo.finish(Duration::from_mins(2)).json();
+    assert!(steps.iter().all(|step| step["ok"] == Value::Bool(true)), "{steps:?}");
+    assert!(steps.len() >= 5, "{steps:?}");
+    assert_eq!(std::fs::read_dir(&folder).expect("readable").count(), 0, "its folders are its own");
+}

@@ -1,0 +1,147 @@
+//! The keys of `--json`, pinned for every command, and `docs/cli.md` held to them.
+//!
+//! Keys are only ever added: a test that fails here because one is missing has found a broken
+//! promise, one that fails because there is another asks for its line in the documentation.
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use support::{DEADLINE, Node, Process, TempFolder, ayni};
+
+const DOCS: &str = include_str!("../../../docs/cli.md");
+
+const ID: &[&str] = &["account_id", "name", "peer_id"];
+const ROOM: &[&str] = &["name", "room"];
+const STATUS: &[&str] = &[
+    "account_id",
+    "addresses",
+    "bound",
+    "connected",
+    "data",
+    "events",
+    "http",
+    "joining",
+    "name",
+    "network",
+    "offline",
+    "peer_id",
+    "pid",
+    "rooms",
+    "uptime_s",
+    "version",
+];
+const MESSAGE: &[&str] = &["author", "device", "event", "kind", "name", "room", "text", "time"];
+
+/// Asserts that the objects have exactly these keys, that only `nullable` ones are null, and that
+/// the command's section of the documentation names each, with a `?` where it can be null.
+#[track_caller]
+fn check(heading: &str, objects: &[Value], keys: &[&str], nullable: &[&str]) {
+    assert!(!objects.is_empty(), "{heading} printed nothing");
+    for object in objects {
+        let object = object.as_object().unwrap_or_else(|| panic!("{heading}: not an object"));
+        let found: BTreeSet<&str> = object.keys().map(String::as_str).collect();
+        assert_eq!(found, keys.iter().copied().collect(), "{heading}");
+        for (key, value) in object {
+            assert!(!value.is_null() || nullable.contains(&key.as_str()), "{heading}: null {key}");
+        }
+    }
+    documented(heading, keys, nullable);
+}
+
+/// Asserts that the section of a command names each key.
+#[track_caller]
+fn documented(heading: &str, keys: &[&str], nullable: &[&str]) {
+    let start = format!("#### `{heading}");
+    let section = DOCS.split("\n#").find(|part| format!("\n#{part}").contains(&start));
+    let section = section.unwrap_or_else(|| panic!("docs/cli.md has no section {start}"));
+    let same = if section.contains("as `ayni id`") { ID } else { &[] };
+    for key in keys {
+        let mark = if nullable.contains(key) { "?" } else { "" };
+        let named = section.contains(&format!("`{key}{mark}`")) || same.contains(key);
+        assert!(named, "docs/cli.md does not name `{key}{mark}` under {heading}");
+    }
+}
+
+#[test]
+fn keys_of_commands_that_work_on_the_folder() {
+    let folder = TempFolder::new();
+    let run = |args: &[&str]| ayni(&folder, &[args, &["--json"]].concat()).json();
+    check("ayni id", &run(&["id"]), ID, &[]);
+    check("ayni name", &run(&["name", "Ana"]), ID, &[]);
+    check("ayni room create", &run(&["room", "create", "family"]), ROOM, &[]);
+    check("ayni room list", &run(&["room", "list"]), &["members", "name", "room", "unread"], &[]);
+    check("ayni room invite", &run(&["room", "invite", "family"]), &["ticket"], &[]);
+    check("ayni say", &run(&["say", "family", "hi"]), &["event"], &[]);
+    check("ayni broadcast", &run(&["broadcast", "hi"]), &["event", "room"], &[]);
+    check("ayni log", &run(&["log", "family"]), MESSAGE, &[]);
+    let member = &["account_id", "devices", "founder", "me", "name", "online"];
+    check("ayni members", &run(&["members", "family"]), member, &[]);
+    check("ayni status", &run(&["status"]), STATUS, &[]);
+    check("ayni leave", &run(&["leave", "family"]), ROOM, &[]);
+    check("ayni doctor", &run(&["doctor"]), &["detail", "ok", "what"], &["ok"]);
+    check("ayni services", &run(&["services"]), &["builtin", "name", "stream"], &[]);
+    check("ayni completions", &run(&["completions", "bash"]), &["script", "shell"], &[]);
+    check("ayni man", &run(&["man"]), &["man"], &[]);
+    documented("ayni demo", &["step", "ok", "detail", "ms"], &[]);
+}
+
+#[test]
+fn keys_of_commands_between_two_nodes() {
+    let (host, guest) = (TempFolder::new(), TempFolder::new());
+    let (host_node, guest_node) = (Node::up(&host), Node::up(&guest));
+    let ready = &["account_id", "data", "http", "peer_id"];
+    check("ayni up", std::slice::from_ref(host_node.ready()), ready, &[]);
+    ayni(&host, &["room", "create", "family"]).ok();
+    let ticket = ayni(&host, &["room", "invite", "family"]).ok();
+    let run = |args: &[&str]| ayni(&guest, &[args, &["--json"]].concat()).json();
+    check("ayni join", &run(&["join", &ticket]), ROOM, &[]);
+    check("ayni dm", &run(&["dm", host_node.account_id(), "hi"]), &["event", "room"], &[]);
+    let peer = &["lan", "name", "path", "peer_id", "rtt_ms"];
+    check("ayni peers", &run(&["peers"]), peer, &["name", "rtt_ms"]);
+
+    let offer = ["provide", "echo", "--allow", "anyone", "--json", "--", "cat"];
+    let mut provided = Process::start(&host, &offer);
+    check("ayni provide", &[provided.json_line(DEADLINE)], &["name", "ready"], &[]);
+    let reply = run(&["request", host_node.peer_id(), "echo", "hi"]);
+    check("ayni request", &reply, &["base64", "size", "text"], &["text"]);
+    let target = ["provide", "pipe", "--allow", "anyone", "--json", "--tcp", "127.0.0.1:9"];
+    let mut piped = Process::start(&host, &target);
+    piped.json_line(DEADLINE);
+    let forward = ["forward", host_node.peer_id(), "pipe", "0", "--json"];
+    let mut forwarded = Process::start(&guest, &forward);
+    check("ayni forward", &[forwarded.json_line(DEADLINE)], &["listen"], &[]);
+
+    let mut chat = Process::start(&guest, &["chat", "family", "--json"]);
+    chat.feed(b"hello\n");
+    check("ayni chat", &[chat.json_line(DEADLINE)], &["event"], &[]);
+    for process in [provided, piped, forwarded] {
+        assert_eq!(process.stop().code, 0);
+    }
+    drop((chat, guest_node));
+}
+
+#[test]
+fn values_have_their_documented_types() {
+    let folder = TempFolder::new();
+    ayni(&folder, &["room", "create", "family"]).ok();
+    let event = ayni(&folder, &["say", "family", "hi", "--json"]).one()["event"].clone();
+    let id = ayni(&folder, &["id", "--json"]).one();
+    let room = ayni(&folder, &["room", "list", "--json"]).one()["room"].clone();
+    let line = ayni(&folder, &["log", "family", "--json"]).one();
+    assert_eq!(line["event"], event);
+    assert_eq!(line["room"], room);
+    assert_eq!(line["author"], id["account_id"]);
+    assert_eq!(line["device"], id["peer_id"]);
+    assert_eq!(line["name"], id["name"]);
+    assert_eq!(line["kind"], "message");
+    assert_eq!(line["text"], "hi");
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("after 1970").as_millis();
+    let time = u128::from(line["time"].as_u64().expect("Unix milliseconds"));
+    assert!(time <= now && now - time < 60_000, "{time} is not now ({now})");
+    for id in [&event, &room, &id["peer_id"], &id["account_id"]] {
+        let id = id.as_str().expect("a text");
+        assert!(id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
+    }
+}

@@ -1,0 +1,207 @@
+//! Hosts in network namespaces on one bridge, which this test makes and removes: they find each
+//! other by multicast DNS, with an id alone. Needs root; `cargo xtask lab` runs it.
+
+mod support;
+
+use std::process::Command;
+
+use serde_json::Value;
+use support::talk::{CONVERGE, size};
+use support::{DEADLINE, Output, Process, TempFolder, command, wait_until};
+
+/// A bridge with hosts on it, in network namespaces of their own; removed when it is dropped.
+struct Lab {
+    namespaces: Vec<String>,
+}
+
+impl Lab {
+    /// Makes a bridge with `hosts` hosts, or says what this machine lacks.
+    fn new(name: &str, hosts: usize) -> Result<Self, String> {
+        let prefix = format!("ayni-{name}-{}", std::process::id());
+        let bridge = format!("{prefix}-bridge");
+        let mut lab = Self { namespaces: Vec::new() };
+        lab.add(&bridge)?;
+        ip(&["-n", &bridge, "link", "add", "br0", "type", "bridge", "mcast_snooping", "0"])?;
+        ip(&["-n", &bridge, "link", "set", "br0", "up"])?;
+        for number in 1..=hosts {
+            let host = format!("{prefix}-{number}");
+            lab.add(&host)?;
+            let port = format!("port{number}");
+            let cable = ["link", "add", &port, "netns", &bridge, "type", "veth", "peer", "name"];
+            ip(&[&cable[..], &["eth0", "netns", &host]].concat())?;
+            ip(&["-n", &bridge, "link", "set", &port, "master", "br0", "up"])?;
+            ip(&["-n", &host, "link", "set", "lo", "up"])?;
+            ip(&["-n", &host, "link", "set", "eth0", "up"])?;
+            lab.address(number, &format!("10.99.0.{number}/24"))?;
+        }
+        Ok(lab)
+    }
+
+    /// Gives a host (counted from 1) its only address, and the route that multicast needs.
+    fn address(&self, number: usize, address: &str) -> Result<(), String> {
+        let host = self.host(number);
+        ip(&["-n", host, "address", "flush", "dev", "eth0", "scope", "global"])?;
+        ip(&["-n", host, "address", "add", address, "dev", "eth0"])?;
+        ip(&["-n", host, "route", "replace", "224.0.0.0/4", "dev", "eth0"])
+    }
+
+    fn add(&mut self, namespace: &str) -> Result<(), String> {
+        ip(&["netns", "add", namespace])?;
+        self.namespaces.push(namespace.to_owned());
+        Ok(())
+    }
+
+    /// Returns the namespace of a host, counted from 1 (before it stands the bridge).
+    fn host(&self, number: usize) -> &str {
+        &self.namespaces[number]
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for namespace in &self.namespaces {
+            // Nothing can be done here about one that stays.
+            let _ = ip(&["netns", "delete", namespace]);
+        }
+    }
+}
+
+/// A node on a host of the lab.
+struct Host<'a> {
+    lab: &'a Lab,
+    number: usize,
+    home: TempFolder,
+    up: Option<Process>,
+    peer_id: String,
+}
+
+impl<'a> Host<'a> {
+    fn up(lab: &'a Lab, number: usize) -> Self {
+        let home = TempFolder::new();
+        let mut host = Self { lab, number, home, up: None, peer_id: String::new() };
+        let mut up = Process::spawn(host.command(&[
+            "up",
+            "--network",
+            "lan",
+            "--http",
+            "127.0.0.1:0",
+            "--no-open",
+            "--json",
+        ]));
+        let ready = up.json_line(DEADLINE);
+        host.peer_id = ready["peer_id"].as_str().expect("a peer id").to_owned();
+        host.up = Some(up);
+        host
+    }
+
+    /// The command under test, on this host: `ip netns exec` becomes it.
+    fn command(&self, args: &[&str]) -> Command {
+        let inner = command(&self.home);
+        let mut outer = Command::new("ip");
+        outer.args(["netns", "exec", self.lab.host(self.number)]).arg(inner.get_program());
+        for (name, value) in inner.get_envs() {
+            match value {
+                Some(value) => outer.env(name, value),
+                None => outer.env_remove(name),
+            };
+        }
+        outer.env("AYNI_NETWORK", "lan").args(args);
+        outer
+    }
+
+    fn ayni(&self, args: &[&str]) -> Output {
+        let mut process = Process::spawn(self.command(args));
+        process.close_stdin();
+        process.finish(DEADLINE)
+    }
+
+    /// Returns the texts of a room, empty as long as there is no such room.
+    fn texts(&self, room: &str) -> Vec<String> {
+        let log = self.ayni(&["log", room, "--limit", "1000000", "--json"]);
+        if log.code == 3 {
+            return Vec::new();
+        }
+        let text = |line: &Value| line["text"].as_str().expect("a text").to_owned();
+        log.json().iter().map(text).collect()
+    }
+
+    /// Waits until a room has exactly these texts.
+    #[track_caller]
+    fn wait_texts(&self, room: &str, expected: &[&str]) {
+        let mut seen = Vec::new();
+        let same = wait_until(CONVERGE, || {
+            seen = self.texts(room);
+            seen == expected
+        });
+        assert!(same, "host {} has {seen:?} instead of {expected:?}", self.number);
+    }
+}
+
+#[test]
+fn an_id_alone_is_enough_on_one_network() {
+    let Some(lab) = lab("id", 2) else { return };
+    let (ana, ben) = (Host::up(&lab, 1), Host::up(&lab, 2));
+
+    let reply = ana.ayni(&["request", &ben.peer_id, "ping", "hello", "--timeout", "60"]);
+    assert_eq!(reply.ok(), "hello");
+    let peers = ana.ayni(&["peers", "--json"]).json();
+    let peer = peers.iter().find(|peer| peer["peer_id"] == ben.peer_id).expect("Ben is a peer");
+    assert_eq!((&peer["path"], &peer["lan"]), (&Value::from("direct"), &Value::from(true)));
+
+    let sent = ben.ayni(&["dm", &ana.peer_id, "good morning", "--json"]).one();
+    assert!(sent["event"].is_string(), "{sent}");
+    let rooms = ben.ayni(&["room", "list", "--json"]).one();
+    let room = rooms["room"].as_str().expect("a room id");
+    ana.wait_texts(room, &["good morning"]);
+    ana.ayni(&["dm", &ben.peer_id, "and to you"]).ok();
+    ben.wait_texts(room, &["good morning", "and to you"]);
+}
+
+#[test]
+fn a_changed_address_is_recovered_from() {
+    let Some(lab) = lab("move", 2) else { return };
+    let (ana, ben) = (Host::up(&lab, 1), Host::up(&lab, 2));
+    ben.ayni(&["dm", &ana.peer_id, "before"]).ok();
+    let rooms = ben.ayni(&["room", "list", "--json"]).one();
+    let room = rooms["room"].as_str().expect("a room id");
+    ana.wait_texts(room, &["before"]);
+
+    lab.address(2, "10.99.0.77/24").expect("the address can be changed");
+    let mut expected = vec!["before".to_owned()];
+    for number in 0..size("AYNI_MOVES", 2) {
+        for (from, to) in [(&ana, &ben), (&ben, &ana)] {
+            let text = format!("after {number} from {}", from.number);
+            from.ayni(&["say", room, &text]).ok();
+            expected.push(text);
+            let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+            to.wait_texts(room, &expected);
+        }
+        let address = format!("10.99.0.{}/24", 100 + number);
+        lab.address(1, &address).expect("the address can be changed");
+    }
+}
+
+/// Makes a lab. Without root and network namespaces: says so and returns none; where `CI=true` asks
+/// for every test, that is a failure.
+fn lab(name: &str, hosts: usize) -> Option<Lab> {
+    match Lab::new(name, hosts) {
+        Ok(lab) => Some(lab),
+        Err(why) => {
+            assert!(
+                std::env::var("CI").as_deref() != Ok("true"),
+                "needs root and network namespaces: {why}"
+            );
+            println!("skipped: needs root and network namespaces: {why}");
+            None
+        }
+    }
+}
+
+fn ip(args: &[&str]) -> Result<(), String> {
+    let output = Command::new("ip").args(args).output().map_err(|why| format!("ip: {why}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(format!("ip {}: {}", args.join(" "), said.trim()))
+}

@@ -1,0 +1,104 @@
+//! What is inside a sealed chat body.
+//!
+//! A kind that this version does not know is kept, served and shown as "from a newer version".
+
+use minicbor::{Decode, Encode};
+
+use crate::limits::MAX_TEXT;
+use crate::wire::{self, WireError};
+
+/// Something said in a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Chat {
+    /// A text message.
+    Message(String),
+    /// A kind from a newer version.
+    Unknown(u32),
+}
+
+/// Why a text cannot be a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TextError {
+    /// It has no characters.
+    #[error("the text is empty")]
+    Empty,
+    /// It is longer than [`MAX_TEXT`].
+    #[error("the text has {0} bytes, and a message has at most {MAX_TEXT}")]
+    TooLong(usize),
+}
+
+const MESSAGE: u32 = 0;
+
+/// The body on the wire: a kind and the fields of all kinds.
+#[derive(Debug, Encode, Decode)]
+#[cbor(map)]
+struct Body {
+    #[n(0)]
+    kind: u32,
+    #[n(1)]
+    text: Option<String>,
+}
+
+impl Chat {
+    /// Makes a message of a text.
+    ///
+    /// # Errors
+    /// [`TextError`].
+    pub fn message(text: &str) -> Result<Self, TextError> {
+        match text.len() {
+            0 => Err(TextError::Empty),
+            len if len > MAX_TEXT => Err(TextError::TooLong(len)),
+            _ => Ok(Self::Message(text.to_owned())),
+        }
+    }
+
+    /// Returns the plain body, as it is sealed.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        wire::encode(&match self {
+            Self::Message(text) => Body { kind: MESSAGE, text: Some(text.clone()) },
+            Self::Unknown(kind) => Body { kind: *kind, text: None },
+        })
+    }
+
+    /// Reads a plain body, after it was opened.
+    ///
+    /// # Errors
+    /// [`WireError`]: not a body, or a text above its limit.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, WireError> {
+        let body: Body = wire::decode(bytes)?;
+        match (body.kind, body.text) {
+            (MESSAGE, Some(text)) => {
+                wire::check_len("text", text.len(), MAX_TEXT)?;
+                Ok(Self::Message(text))
+            }
+            (MESSAGE, None) => Err(WireError::Malformed("a message without text".into())),
+            (kind, _) => Ok(Self::Unknown(kind)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_have_limits() {
+        assert_eq!(Chat::message(""), Err(TextError::Empty));
+        assert!(Chat::message(&"x".repeat(MAX_TEXT)).is_ok());
+        assert_eq!(Chat::message(&"x".repeat(MAX_TEXT + 1)), Err(TextError::TooLong(MAX_TEXT + 1)));
+    }
+
+    #[test]
+    fn bodies_round_trip_and_newer_kinds_are_kept_apart() {
+        let hello = Chat::message("hello").expect("short");
+        assert_eq!(Chat::from_bytes(&hello.to_bytes()), Ok(hello));
+        // {0: 9, 5: "new"}: an unknown kind with an unknown field.
+        assert_eq!(
+            Chat::from_bytes(&[0xa2, 0x00, 0x09, 0x05, 0x63, b'n', b'e', b'w']),
+            Ok(Chat::Unknown(9))
+        );
+        assert!(Chat::from_bytes(b"\xff").is_err());
+    }
+}

@@ -1,0 +1,71 @@
+//! Every size that comes off the wire, limited by name, in one place.
+//!
+//! Units are bytes unless the name says otherwise. A value above its limit is refused before
+//! anything is allocated for it.
+
+/// Largest frame on a service stream, length prefix excluded. Fits one event of the largest body.
+pub const MAX_FRAME: usize = 256 * 1024;
+/// Largest event header. The format's own maximum is near 700; the rest is headroom for `rules`.
+pub const MAX_HEADER: usize = 1024;
+/// Largest text of one message, in UTF-8 bytes.
+pub const MAX_TEXT: usize = 64 * 1024;
+/// Largest event body as sent: the largest text, its CBOR frame, nonce and tag.
+pub const MAX_BODY: usize = MAX_TEXT + 1024;
+/// Most dependencies of a control event (DESIGN.md 4: the rest stay heads).
+pub const MAX_CONTROL_DEPS: usize = 8;
+/// Most dependency hints of a chat event.
+pub const MAX_CHAT_DEPS: usize = 4;
+/// Longest display name of a person or a room, in UTF-8 bytes.
+pub const MAX_NAME: usize = 128;
+/// Longest name of a service, without its version.
+pub const MAX_SERVICE_NAME: usize = 64;
+/// Most services listed in one `Hello`.
+pub const MAX_SERVICES: usize = 256;
+/// Largest event, whole, that is handed to gossip (its messages end at 4096 with their envelope).
+pub const MAX_GOSSIP_EVENT: usize = 3584;
+/// Payload bytes of events that a sender puts in one `Run` frame before it closes the frame.
+pub const RUN_TARGET: usize = 64 * 1024;
+/// Most events in one `Run` frame, so that the receiver's work per frame is bounded.
+pub const MAX_RUN_EVENTS: usize = 512;
+/// Most logs in one `Have` frame; a longer frontier takes several frames.
+pub const MAX_FRONTIER_LOGS: usize = 1024;
+/// Most runs in one `Have` frame, all logs together: with them it stays below [`MAX_FRAME`].
+pub const MAX_FRONTIER_RUNS: usize = 4096;
+/// Most separate runs of one log that a frontier may name.
+pub const MAX_RUNS_PER_LOG: usize = 64;
+/// Most logs that a peer may claim in a whole frontier: 10,000 members with three logs each.
+pub const MAX_TOTAL_LOGS: usize = 32 * 1024;
+/// Most separate runs that a peer may claim in a whole frontier; in order there is one a log.
+pub const MAX_TOTAL_RUNS: usize = 64 * 1024;
+/// Events that one `Want` asks for, at most: what one slow peer can hold back.
+pub const MAX_WANT_EVENTS: u64 = 8192;
+/// `Want`s of one peer that may be unanswered at a time; one more ends the session.
+pub const MAX_WANTS_IN_FLIGHT: usize = 4;
+/// Most ranges in one `Want` frame.
+pub const MAX_WANT_RANGES: usize = 512;
+/// Newest messages that a newcomer asks for at once (DESIGN.md 4).
+pub const NEWEST_MESSAGES: u32 = 200;
+/// Largest `newest` that a peer serves in one `Want`.
+pub const MAX_NEWEST: u32 = 1000;
+/// Most peer addresses in one frame of peer exchange, and in one ticket.
+pub const MAX_PEER_ADDRS: usize = 16;
+/// Most direct addresses kept for one peer.
+pub const MAX_DIRECT_ADDRS: usize = 8;
+/// Longest relay address.
+pub const MAX_RELAY_URL: usize = 256;
+/// Longest ticket text.
+pub const MAX_TICKET_TEXT: usize = 8 * 1024;
+/// Most founders of a room.
+pub const MAX_FOUNDERS: usize = 16;
+/// Most logs named by one cut.
+pub const MAX_CUT_LOGS: usize = 64;
+/// Most epochs handed over in one reply of `join` or `keys`.
+pub const MAX_EPOCHS: usize = 1024;
+/// Most parents of an epoch.
+pub const MAX_EPOCH_PARENTS: usize = 8;
+/// How far ahead of our clock an event may be dated and still be shown at once, in milliseconds.
+pub const MAX_AHEAD_MS: u64 = 10 * 60 * 1000;
+/// Largest request to a service that the caller's peer accepts by default.
+pub const MAX_REQUEST: usize = 1024 * 1024;
+/// Largest reply of a service by default.
+pub const MAX_REPLY: usize = 16 * 1024 * 1024;

@@ -1,0 +1,432 @@
+//! Frames of the `ayni/1` protocol: the handshake, opening a service, and the small services.
+//!
+//! Each side opens one unidirectional stream and writes [`Hello`]; later frames there update its
+//! lists. Then either side opens bidirectional streams: [`Open`] first, answered by [`Opened`], and
+//! from there the service speaks its own frames (synchronisation: [`crate::sync::frame`]).
+//!
+//! These frames ignore unknown keys, so that newer peers may add some. Limits: [`crate::limits`].
+
+use minicbor::bytes::ByteVec;
+use minicbor::{Decode, Encode};
+
+use crate::id::{EpochId, InviteKey, PeerId, RoomId};
+use crate::keys::{Bytes32, DeviceCert, DeviceKey, Domain, InviteSecret, KeyError, Sig, verify};
+use crate::limits::{MAX_EPOCHS, MAX_NAME, MAX_PEER_ADDRS, MAX_SERVICE_NAME, MAX_SERVICES};
+use crate::room::Genesis;
+use crate::ticket::PeerAddr;
+use crate::wire::{self, WireError};
+
+/// The QUIC application protocol.
+pub const ALPN: &[u8] = b"ayni/1";
+/// The protocol number in [`Hello`].
+pub const PROTOCOL: u32 = 1;
+
+/// Names of the built-in services.
+pub mod service {
+    /// Answers with what it was sent: whether and how fast a peer answers.
+    pub const PING: &str = "ping/1";
+    /// Who the peer is: its certificate and name.
+    pub const PROFILE: &str = "profile/1";
+    /// Admits the holder of an invite to a room.
+    pub const JOIN: &str = "join/1";
+    /// Synchronises a room.
+    pub const SYNC: &str = "sync/1";
+    /// Hands epoch secrets of a room to a member's device.
+    pub const KEYS: &str = "keys/1";
+    /// Opens a direct room.
+    pub const CONTACT: &str = "contact/1";
+    /// All of them.
+    pub const BUILT_IN: [&str; 6] = [PING, PROFILE, JOIN, SYNC, KEYS, CONTACT];
+}
+
+/// The first frame of a side, and its later updates.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Hello {
+    /// [`PROTOCOL`].
+    #[n(0)]
+    pub protocol: u32,
+    /// Random for each start of a node.
+    #[n(1)]
+    pub instance: u64,
+    /// The services that the receiver may call.
+    #[n(2)]
+    pub offers: Vec<ServiceDescriptor>,
+    /// Names of services that the sender would like to be provided.
+    #[n(3)]
+    pub asks: Vec<String>,
+}
+
+impl Hello {
+    /// Checks the limits.
+    ///
+    /// # Errors
+    /// [`WireError`].
+    pub fn check(&self) -> Result<(), WireError> {
+        wire::check_len("offers", self.offers.len(), MAX_SERVICES)?;
+        wire::check_len("asks", self.asks.len(), MAX_SERVICES)?;
+        let names = self.offers.iter().map(|offer| &offer.name).chain(&self.asks);
+        names.into_iter().try_for_each(|name| {
+            parse_service_name(name).map(drop).ok_or(WireError::Malformed("service name".into()))
+        })
+    }
+}
+
+/// A service as its provider describes it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cbor(map)]
+pub struct ServiceDescriptor {
+    /// Its name with the major version: `echo/1`.
+    #[n(0)]
+    pub name: String,
+    /// Whether it is a stream of bytes both ways, instead of one request and one reply.
+    #[n(1)]
+    pub stream: bool,
+}
+
+/// Splits `name/version`; none when it is not a service name.
+///
+/// Shape: 1 to 64 lowercase letters, digits, `-`, `_`, `.`; then `/` and a number without leading
+/// zeros.
+pub fn parse_service_name(name: &str) -> Option<(&str, u32)> {
+    let (base, version) = name.split_once('/')?;
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b);
+    let number: u32 = version.parse().ok()?;
+    let valid = (1..=MAX_SERVICE_NAME).contains(&base.len())
+        && base.bytes().all(plain)
+        && number.to_string() == version;
+    valid.then_some((base, number))
+}
+
+/// Completes a service name: without a version, version 1 is meant.
+pub fn service_name(name: &str) -> Option<String> {
+    let full = if name.contains('/') { name.to_owned() } else { format!("{name}/1") };
+    parse_service_name(&full).is_some().then_some(full)
+}
+
+/// The first frame of a bidirectional stream: what its opener wants.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Open {
+    /// The service.
+    #[n(0)]
+    pub service: String,
+    /// The room, for services that serve a room.
+    #[n(1)]
+    pub room: Option<RoomId>,
+}
+
+/// The answer to [`Open`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Opened {
+    /// Go on.
+    #[n(0)]
+    Accepted,
+    /// No such service, or not for you: one answer for both.
+    #[n(1)]
+    Refused,
+    /// Too many calls at once; later perhaps.
+    #[n(2)]
+    Busy,
+}
+
+/// How a request went; the reply's bytes follow [`ReplyHead::Done`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum ReplyHead {
+    /// Answered; the rest of the stream is the reply.
+    #[n(0)]
+    Done,
+    /// The service failed, with a sentence for people.
+    #[n(1)]
+    Failed(#[n(0)] String),
+    /// The request was too large.
+    #[n(2)]
+    RequestTooLarge,
+    /// The reply was too large to send.
+    #[n(3)]
+    ReplyTooLarge,
+    /// It took too long.
+    #[n(4)]
+    TimedOut,
+}
+
+/// What `profile/1` answers.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Profile {
+    /// The device's certificate.
+    #[n(0)]
+    pub cert: DeviceCert,
+    /// The name it gave itself; may be empty.
+    #[n(1)]
+    pub name: String,
+}
+
+impl Profile {
+    /// Checks limits and the certificate.
+    ///
+    /// # Errors
+    /// [`WireError`].
+    pub fn check(&self) -> Result<(), WireError> {
+        wire::check_len("name", self.name.len(), MAX_NAME)?;
+        self.cert.verify().map_err(|error| WireError::Malformed(error.to_string()))
+    }
+}
+
+/// What a joiner claims: signed by the invite's key and by the joining device.
+///
+/// It names the admitter, so that whoever it is shown to cannot use it elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct JoinClaim {
+    /// The room.
+    #[n(0)]
+    pub room: RoomId,
+    /// The joining account's device.
+    #[n(1)]
+    pub cert: DeviceCert,
+    /// The device that is asked to admit.
+    #[n(2)]
+    pub admitter: PeerId,
+    /// The invite.
+    #[n(3)]
+    pub invite: InviteKey,
+}
+
+impl JoinClaim {
+    /// Signs the claim with the invite's key and the joining device's.
+    pub fn sign(self, invite: &InviteSecret, device: &DeviceKey) -> JoinRequest {
+        let message = wire::encode(&self);
+        let invite_signature = invite.sign(&message);
+        let device_signature = device.sign(Domain::JoinProof, &message);
+        JoinRequest { claim: self, invite_signature, device_signature }
+    }
+
+    /// Checks that the claim is for `room`, made to `admitter`, and signed by the invite's key and
+    /// by a device that its account certified. Whether the invite stands is not known here.
+    ///
+    /// # Errors
+    /// [`KeyError`]; [`KeyError::BadSignature`] also where room or admitter is another.
+    pub fn verify(
+        &self,
+        room: RoomId,
+        admitter: PeerId,
+        by_invite: &Sig,
+        by_device: &Sig,
+    ) -> Result<(), KeyError> {
+        if self.room != room || self.admitter != admitter {
+            return Err(KeyError::BadSignature);
+        }
+        let message = wire::encode(self);
+        verify(&self.invite.0, Domain::JoinProof, &message, by_invite)?;
+        verify(&self.cert.claim.device.0, Domain::JoinProof, &message, by_device)?;
+        self.cert.verify()
+    }
+}
+
+/// The request of `join/1`.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct JoinRequest {
+    /// The claim.
+    #[n(0)]
+    pub claim: JoinClaim,
+    /// By the invite's key.
+    #[n(1)]
+    pub invite_signature: Sig,
+    /// By the joining device.
+    #[n(2)]
+    pub device_signature: Sig,
+}
+
+impl JoinRequest {
+    /// Checks the claim, as [`JoinClaim::verify`] does.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn verify(&self, room: RoomId, admitter: PeerId) -> Result<(), KeyError> {
+        self.claim.verify(room, admitter, &self.invite_signature, &self.device_signature)
+    }
+}
+
+/// The reply of `join/1`.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum JoinReply {
+    /// Admitted: the room and its keys.
+    #[n(0)]
+    Admitted(#[n(0)] Admission),
+    /// The invite expired.
+    #[n(1)]
+    Expired,
+    /// The invite was used as often as it may be.
+    #[n(2)]
+    UsedUp,
+    /// This member does not know the invite (yet), or cannot admit now: ask another, or later.
+    #[n(3)]
+    NotNow,
+    /// No such room here, or the claim does not hold: one answer for both.
+    #[n(4)]
+    Refused,
+}
+
+/// What an admitted device receives.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Admission {
+    /// The room's genesis; its hash must be the room's id.
+    #[n(0)]
+    pub genesis: Genesis,
+    /// Term of the membership.
+    #[n(1)]
+    pub term: u32,
+    /// Secrets of the epochs that the newcomer may read.
+    #[n(2)]
+    pub epochs: Vec<EpochGrant>,
+    /// Where other members can be reached.
+    #[n(3)]
+    pub members: Vec<PeerAddr>,
+}
+
+impl Admission {
+    /// Checks that it is about `room`, and its limits.
+    ///
+    /// # Errors
+    /// [`WireError`].
+    pub fn check(&self, room: RoomId) -> Result<(), WireError> {
+        if !self.genesis.is_valid() || self.genesis.id() != room {
+            return Err(WireError::Malformed("the genesis of another room".into()));
+        }
+        wire::check_len("epochs", self.epochs.len(), MAX_EPOCHS)?;
+        wire::check_len("members", self.members.len(), MAX_PEER_ADDRS)?;
+        if self.members.iter().all(PeerAddr::is_within_limits) {
+            Ok(())
+        } else {
+            Err(WireError::Malformed("too many addresses".into()))
+        }
+    }
+}
+
+/// One epoch's secret, inside an authenticated connection to an entitled device.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct EpochGrant {
+    /// The epoch.
+    #[n(0)]
+    pub epoch: EpochId,
+    /// Its secret.
+    #[n(1)]
+    pub secret: Bytes32,
+}
+
+impl std::fmt::Debug for EpochGrant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "EpochGrant({})", self.epoch.short())
+    }
+}
+
+/// The request of `keys/1`: which epochs of the room named in [`Open`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct KeysRequest {
+    /// The epochs.
+    #[n(0)]
+    pub epochs: Vec<EpochId>,
+}
+
+impl KeysRequest {
+    /// Checks the limits.
+    ///
+    /// # Errors
+    /// [`WireError`].
+    pub fn check(&self) -> Result<(), WireError> {
+        wire::check_len("epochs", self.epochs.len(), MAX_EPOCHS)
+    }
+}
+
+/// The reply of `keys/1`: those that the member has.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct KeysReply {
+    /// The secrets.
+    #[n(0)]
+    pub epochs: Vec<EpochGrant>,
+}
+
+impl KeysReply {
+    /// Checks the limits.
+    ///
+    /// # Errors
+    /// [`WireError`].
+    pub fn check(&self) -> Result<(), WireError> {
+        wire::check_len("epochs", self.epochs.len(), MAX_EPOCHS)
+    }
+}
+
+/// The request of `contact/1`: the caller's certificate, from which both sides make the direct room.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct ContactRequest {
+    /// Who writes.
+    #[n(0)]
+    pub profile: Profile,
+}
+
+/// The reply of `contact/1`.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum ContactReply {
+    /// The room exists on this side too.
+    #[n(0)]
+    Opened,
+    /// Not wanted, or too many strangers already.
+    #[n(1)]
+    Refused,
+}
+
+/// What is handed to gossip: a hint, never the truth.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Gossip {
+    /// A new event, whole.
+    #[n(0)]
+    Event(#[n(0)] crate::event::RawEvent),
+    /// Something new that did not fit: ask for it.
+    #[n(1)]
+    Hint(#[n(0)] ByteVec),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn service_names_have_one_form() {
+        assert_eq!(service_name("echo").as_deref(), Some("echo/1"));
+        assert_eq!(service_name("echo/2").as_deref(), Some("echo/2"));
+        for bad in ["", "/1", "Echo", "a b", "echo/", "echo/01", "echo/+1", "echo/1/2", "é"] {
+            assert_eq!(service_name(bad), None, "{bad:?}");
+        }
+        assert!(service_name(&"x".repeat(MAX_SERVICE_NAME)).is_some());
+        assert_eq!(service_name(&"x".repeat(MAX_SERVICE_NAME + 1)), None);
+    }
+
+    #[test]
+    fn frames_ignore_what_a_newer_peer_adds() {
+        let open = Open { service: "ping/1".into(), room: None };
+        let mut bytes = wire::encode(&open);
+        bytes[0] = 0xa2;
+        bytes.extend([0x18, 0x63, 0xf5]);
+        assert_eq!(wire::decode::<Open>(&bytes), Ok(open));
+    }
+
+    #[test]
+    fn a_hello_has_limits() {
+        let offer = ServiceDescriptor { name: "echo/1".into(), stream: false };
+        let mut hello =
+            Hello { protocol: PROTOCOL, instance: 1, offers: vec![offer; 3], asks: vec![] };
+        assert_eq!(hello.check(), Ok(()));
+        hello.asks = vec!["x/1".into(); MAX_SERVICES + 1];
+        assert!(hello.check().is_err());
+        hello.asks = vec!["Not A Name".into()];
+        assert!(hello.check().is_err());
+    }
+}

@@ -1,0 +1,431 @@
+//! One peer's side of synchronising one room over one stream.
+
+use std::collections::BTreeMap;
+
+use super::claims::{Claims, Newest, SessionId};
+use super::frame::{LogRuns, SyncFrame, Want, from_frontier, to_frontier};
+use crate::event::RawEvent;
+use crate::keys::Bytes32;
+use crate::limits::{
+    MAX_FRONTIER_LOGS, MAX_FRONTIER_RUNS, MAX_RUNS_PER_LOG, MAX_TOTAL_LOGS, MAX_TOTAL_RUNS,
+    MAX_WANT_EVENTS, MAX_WANT_RANGES, MAX_WANTS_IN_FLIGHT, NEWEST_MESSAGES,
+};
+use crate::log::{Frontier, Lane, LogId, Runs};
+use crate::ticket::PeerAddr;
+
+/// Requests that we keep under way at a time: two, so that the next is there when one is answered.
+const PIPELINE: usize = 2;
+
+/// What a session is told.
+#[derive(Debug)]
+pub enum Input {
+    /// The stream is open.
+    Start,
+    /// A frame arrived; its limits were checked.
+    Frame(SyncFrame),
+    /// What this room holds may have changed: announce it, ask for what is lacking.
+    Changed,
+    /// Compare states again.
+    Check,
+    /// Events of a received run were refused; they are not asked of this peer again before the
+    /// control lane has changed.
+    Refused(LogId, std::ops::Range<u64>),
+}
+
+/// What a session asks its driver to do, in this order.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send a frame.
+    Send(SyncFrame),
+    /// Send the events of these ranges that are held as `Run` frames, then `Done`.
+    Serve(u64, Frontier),
+    /// Send so many of the newest messages as `Run` frames, then `Done`.
+    ServeNewest(u64, u32),
+    /// Check and accept these events.
+    Receive(Vec<RawEvent>),
+    /// Try these addresses of members.
+    Peers(Vec<PeerAddr>),
+    /// Nothing is lacking that this peer announced.
+    CaughtUp,
+}
+
+/// The peer broke the protocol: end the session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Violation {
+    /// Events that were not asked for.
+    #[error("events that were not asked for")]
+    Unsolicited,
+    /// More requests at once than allowed.
+    #[error("too many requests at once")]
+    TooManyWants,
+    /// A frontier of more logs, or of more separate runs, than allowed.
+    #[error("a frontier of too many logs")]
+    TooManyLogs,
+}
+
+/// What the driver shows of its room while an input is handled.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// What is held.
+    pub held: &'a Frontier,
+    /// Its hash.
+    pub state: &'a dyn StateHash,
+}
+
+/// Computes a state hash when one is needed.
+pub trait StateHash: std::fmt::Debug {
+    /// Returns the hash of all that is held.
+    fn state_hash(&self) -> [u8; 32];
+}
+
+impl StateHash for crate::room::Room {
+    fn state_hash(&self) -> [u8; 32] {
+        crate::room::Room::state_hash(self)
+    }
+}
+
+/// A request under way.
+#[derive(Debug)]
+struct Asked {
+    /// The ranges asked for; none when the newest messages were.
+    ranges: Option<Frontier>,
+    /// How many events the peer may still send for it.
+    left: u64,
+    /// Whether any came.
+    came: bool,
+    /// [`Session::forgiven`] when it was asked.
+    forgiven: u64,
+}
+
+/// The machine. Feed every input to [`Self::handle`] and do what it returns.
+#[derive(Debug)]
+pub struct Session {
+    id: SessionId,
+    theirs: Frontier,
+    announced: Frontier,
+    refused: Frontier,
+    /// How often the refusals were forgotten.
+    forgiven: u64,
+    asked: BTreeMap<u64, Asked>,
+    next_want: u64,
+    serving: usize,
+    newest_tried: bool,
+    newest_answered: bool,
+    caught_up: bool,
+}
+
+impl Session {
+    /// A new session; `id` is unique among those of the room on this node.
+    pub fn new(id: SessionId) -> Self {
+        Self {
+            id,
+            theirs: Frontier::default(),
+            announced: Frontier::default(),
+            refused: Frontier::default(),
+            forgiven: 0,
+            asked: BTreeMap::new(),
+            next_want: 0,
+            serving: 0,
+            newest_tried: false,
+            newest_answered: false,
+            caught_up: false,
+        }
+    }
+
+    /// Returns what the peer announced that it holds.
+    pub fn theirs(&self) -> &Frontier {
+        &self.theirs
+    }
+
+    /// Whether requests of ours are under way.
+    pub fn is_waiting(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
+    /// Whether a newcomer has something to look at: all that the peer announced, or the newest of it.
+    pub fn is_presentable(&self) -> bool {
+        self.caught_up || self.newest_answered
+    }
+
+    /// Notes that the answer to one of the peer's requests is sent.
+    pub fn served(&mut self) {
+        self.serving = self.serving.saturating_sub(1);
+    }
+
+    /// Handles one input.
+    ///
+    /// # Errors
+    /// [`Violation`]: end the session and call [`Claims::end`].
+    pub fn handle(
+        &mut self,
+        input: Input,
+        view: View<'_>,
+        claims: &mut Claims,
+    ) -> Result<Vec<Output>, Violation> {
+        let mut out = Vec::new();
+        match input {
+            Input::Start | Input::Check => {
+                out.push(Output::Send(SyncFrame::Summary(Bytes32(view.state.state_hash()))));
+            }
+            Input::Changed => {
+                self.announce(view, &mut out);
+                self.ask(view, claims, &mut out);
+            }
+            Input::Refused(log, range) => {
+                self.refused.insert(log, range);
+                self.ask(view, claims, &mut out);
+            }
+            Input::Frame(frame) => self.frame(frame, view, claims, &mut out)?,
+        }
+        Ok(out)
+    }
+
+    fn frame(
+        &mut self,
+        frame: SyncFrame,
+        view: View<'_>,
+        claims: &mut Claims,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Violation> {
+        match frame {
+            SyncFrame::Summary(theirs) if theirs.0 == view.state.state_hash() => {
+                self.theirs.union(view.held);
+                self.announced.union(view.held);
+                self.ask(view, claims, out);
+            }
+            SyncFrame::Summary(_) => {
+                self.announce(view, out);
+                self.ask(view, claims, out);
+            }
+            SyncFrame::Have(logs) => {
+                self.theirs.union(&to_frontier(&logs));
+                self.check_theirs()?;
+                self.announce(view, out);
+                self.ask(view, claims, out);
+            }
+            SyncFrame::Want(want) => self.serve(&want, out)?,
+            SyncFrame::Run(id, events) => {
+                self.check_solicited(id, &events)?;
+                out.push(Output::Receive(events));
+            }
+            SyncFrame::Done(id) => self.done(id, view, claims, out)?,
+            SyncFrame::Peers(addrs) => out.push(Output::Peers(addrs)),
+        }
+        Ok(())
+    }
+
+    fn serve(&mut self, want: &Want, out: &mut Vec<Output>) -> Result<(), Violation> {
+        self.serving += 1;
+        if self.serving > MAX_WANTS_IN_FLIGHT {
+            return Err(Violation::TooManyWants);
+        }
+        out.push(match want.newest {
+            Some(count) => Output::ServeNewest(want.id, count),
+            None => Output::Serve(want.id, to_frontier(&want.ranges)),
+        });
+        Ok(())
+    }
+
+    fn check_theirs(&self) -> Result<(), Violation> {
+        let runs = || self.theirs.iter().map(|(_, runs)| runs.ranges().len());
+        let scattered = runs().any(|len| len > MAX_RUNS_PER_LOG);
+        let large = self.theirs.len() > MAX_TOTAL_LOGS || runs().sum::<usize>() > MAX_TOTAL_RUNS;
+        if large || scattered { Err(Violation::TooManyLogs) } else { Ok(()) }
+    }
+
+    /// Counts what came against what was asked for. That the events lie within the ranges is not
+    /// looked at: what is held already changes nothing, and what is new is welcome.
+    fn check_solicited(&mut self, id: u64, events: &[RawEvent]) -> Result<(), Violation> {
+        let asked = self.asked.get_mut(&id).ok_or(Violation::Unsolicited)?;
+        asked.left = asked.left.checked_sub(events.len() as u64).ok_or(Violation::Unsolicited)?;
+        asked.came |= !events.is_empty();
+        Ok(())
+    }
+
+    fn done(
+        &mut self,
+        id: u64,
+        view: View<'_>,
+        claims: &mut Claims,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Violation> {
+        let asked = self.asked.remove(&id).ok_or(Violation::Unsolicited)?;
+        claims.release(self.id, id);
+        match &asked.ranges {
+            // Where the control lane changed in between, what was refused may be welcome now.
+            Some(ranges) if asked.forgiven == self.forgiven => self.refuse_missing(ranges, view),
+            Some(_) => {}
+            None => {
+                self.newest_answered = true;
+                claims.release_newest(self.id, asked.came);
+            }
+        }
+        self.announce(view, out);
+        self.ask(view, claims, out);
+        Ok(())
+    }
+
+    /// Notes what did not come in spite of the announcement, so that it is not asked for in a
+    /// circle. Of a log of which nothing at all came nothing more is asked: a peer could announce
+    /// any number of events that it does not have.
+    fn refuse_missing(&mut self, ranges: &Frontier, view: View<'_>) {
+        for (log, missing) in ranges.minus(view.held).iter() {
+            if ranges.runs(log) == Some(missing) {
+                self.refused.insert(*log, 0..u64::MAX);
+            }
+            for run in missing.ranges() {
+                self.refused.insert(*log, run.clone());
+            }
+        }
+    }
+
+    /// Announces what is held and was not announced yet.
+    fn announce(&mut self, view: View<'_>, out: &mut Vec<Output>) {
+        let news = view.held.minus(&self.announced);
+        if news.is_empty() {
+            return;
+        }
+        let mut logs = from_frontier(&news);
+        for entry in &mut logs {
+            // The news of a scattered log may be in more pieces than its holding is.
+            if entry.runs.len() > MAX_RUNS_PER_LOG
+                && let Some(held) = view.held.runs(&entry.log)
+            {
+                entry.runs = held.ranges().iter().map(|run| (run.start, run.end)).collect();
+            }
+        }
+        for logs in frames_of(logs) {
+            out.push(Output::Send(SyncFrame::Have(logs)));
+        }
+        self.announced.union(&news);
+    }
+
+    /// Asks for what is lacking, as far as the pipeline has room.
+    fn ask(&mut self, view: View<'_>, claims: &mut Claims, out: &mut Vec<Output>) {
+        let lacking = self.theirs.minus(view.held);
+        let lacking = lacking.minus(&self.refused);
+        if lacking.is_empty() {
+            if self.asked.is_empty() && !self.caught_up && !self.theirs.is_empty() {
+                self.caught_up = true;
+                out.push(Output::CaughtUp);
+            }
+            return;
+        }
+        self.caught_up = false;
+        let mut open = lacking.minus(&claims.all());
+        let control = lacking.iter().any(|(log, _)| log.lane == Lane::Control);
+        if control {
+            open = only(&open, Lane::Control);
+        } else if is_newcomer(view, &lacking) {
+            // First what it will look at first; the rest when that is here.
+            match claims.newest() {
+                Newest::Free if self.asked.is_empty() && !self.newest_tried => {
+                    self.newest_tried = true;
+                    claims.claim_newest(self.id);
+                    return self.want(None, out);
+                }
+                Newest::Asked(_) => return,
+                Newest::Free | Newest::Here => {}
+            }
+        }
+        while self.asked.len() < PIPELINE && !open.is_empty() {
+            let part = one_request(&open, control);
+            open = open.minus(&part);
+            claims.claim(self.id, self.next_want, part.clone());
+            self.want(Some(part), out);
+        }
+    }
+
+    /// Asks for ranges, or for the newest messages.
+    fn want(&mut self, ranges: Option<Frontier>, out: &mut Vec<Output>) {
+        let id = self.next_want;
+        self.next_want += 1;
+        let newest = ranges.is_none().then_some(NEWEST_MESSAGES);
+        let logs = ranges.as_ref().map(from_frontier).unwrap_or_default();
+        let left = ranges.as_ref().map_or(u64::from(NEWEST_MESSAGES), Frontier::count);
+        let asked = Asked { ranges, left, came: false, forgiven: self.forgiven };
+        self.asked.insert(id, asked);
+        out.push(Output::Send(SyncFrame::Want(Want { id, ranges: logs, newest })));
+    }
+
+    /// Forgets what this peer could not give, because the reason may be gone: to be called when the
+    /// control lane has advanced, before [`Input::Changed`].
+    pub fn forgive(&mut self) {
+        self.refused = Frontier::default();
+        self.forgiven += 1;
+    }
+}
+
+/// Whether hardly anything was said here yet (a few live messages may have come), and much there.
+fn is_newcomer(view: View<'_>, lacking: &Frontier) -> bool {
+    let newest = u64::from(NEWEST_MESSAGES);
+    view.held.events(Lane::Chat) < newest && lacking.events(Lane::Chat) > newest
+}
+
+fn only(frontier: &Frontier, lane: Lane) -> Frontier {
+    frontier
+        .iter()
+        .filter(|(log, _)| log.lane == lane)
+        .map(|(log, runs)| (*log, runs.clone()))
+        .collect()
+}
+
+/// Parts a frontier into frames' worth.
+fn frames_of(logs: Vec<LogRuns>) -> Vec<Vec<LogRuns>> {
+    let mut frames: Vec<Vec<LogRuns>> = Vec::new();
+    let mut runs_left = 0;
+    for entry in logs {
+        let full = frames.last().is_none_or(|frame| frame.len() >= MAX_FRONTIER_LOGS);
+        if full || runs_left < entry.runs.len() {
+            frames.push(Vec::new());
+            runs_left = MAX_FRONTIER_RUNS;
+        }
+        runs_left = runs_left.saturating_sub(entry.runs.len());
+        if let Some(frame) = frames.last_mut() {
+            frame.push(entry);
+        }
+    }
+    frames
+}
+
+/// Cuts one request's worth off: of each log an even share, from its start (control events, which
+/// build on earlier ones) or from its end (messages, of which the newest matter first).
+fn one_request(open: &Frontier, from_start: bool) -> Frontier {
+    let logs = open.len().clamp(1, MAX_WANT_RANGES) as u64;
+    let share = (MAX_WANT_EVENTS / logs).max(1);
+    let mut left = MAX_WANT_EVENTS;
+    let mut ranges_left = MAX_WANT_RANGES;
+    let mut part = Frontier::default();
+    for (log, runs) in open.iter() {
+        let pieces = ranges_left.min(MAX_RUNS_PER_LOG);
+        let some = share_of(runs, share.min(left), pieces, from_start);
+        left = left.saturating_sub(some.count());
+        ranges_left = ranges_left.saturating_sub(some.ranges().len());
+        for run in some.ranges() {
+            part.insert(*log, run.clone());
+        }
+        if left == 0 || ranges_left == 0 {
+            break;
+        }
+    }
+    part
+}
+
+/// Returns the lowest or the highest `count` positions, in at most so many pieces.
+fn share_of(runs: &Runs, mut count: u64, pieces: usize, from_start: bool) -> Runs {
+    let mut some = Runs::default();
+    let len = runs.ranges().len();
+    for nth in 0..len.min(pieces) {
+        let at = if from_start { nth } else { len - 1 - nth };
+        let Some(run) = runs.ranges().get(at) else { break };
+        let take = (run.end - run.start).min(count);
+        let range = if from_start { run.start..run.start + take } else { run.end - take..run.end };
+        some.insert(range);
+        count -= take;
+        if count == 0 {
+            break;
+        }
+    }
+    some
+}

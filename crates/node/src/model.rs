@@ -1,0 +1,220 @@
+//! What a [`crate::Node`] tells about itself, its rooms and its peers: plain values, no wire shapes.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ayni_core::id::{AccountId, EventId, PeerId, RoomId};
+
+use crate::builder::Network;
+
+/// Who this node is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// This device.
+    pub peer: PeerId,
+    /// The account that certified it.
+    pub account: AccountId,
+    /// The name shown to others.
+    pub name: String,
+}
+
+/// What kind of conversation a room is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RoomKind {
+    /// Any number of members, who invite each other.
+    Group,
+    /// Two accounts.
+    Direct,
+}
+
+/// One room as a list shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomInfo {
+    /// The room.
+    pub room: RoomId,
+    /// Its kind.
+    pub kind: RoomKind,
+    /// Its name; for a direct room the other member's.
+    pub name: String,
+    /// How many accounts are members now.
+    pub members: usize,
+    /// Messages of others that were not listed yet.
+    pub unread: u64,
+    /// Whether this account is a member (false after leaving).
+    pub joined: bool,
+}
+
+/// One member of a room: an account, on one of its devices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// The account.
+    pub account: AccountId,
+    /// Its devices known to the room.
+    pub devices: Vec<PeerId>,
+    /// The name it gave itself, or the start of its id.
+    pub name: String,
+    /// Whether it founded the room.
+    pub founder: bool,
+    /// Whether it is this node's own account.
+    pub me: bool,
+    /// Whether a device of it is connected to this node now.
+    pub online: bool,
+}
+
+/// What a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum MessageKind {
+    /// Something that a person said.
+    Message,
+    /// A kind that this version does not know: from a newer version.
+    Unknown,
+    /// The body is not readable here (its key has not arrived).
+    Locked,
+}
+
+/// One line of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// The event.
+    pub event: EventId,
+    /// Its room.
+    pub room: RoomId,
+    /// The account that wrote it.
+    pub author: AccountId,
+    /// The device that wrote it.
+    pub device: PeerId,
+    /// The author's name as it is now.
+    pub name: String,
+    /// When, in Unix milliseconds, by the author's clock.
+    pub time_ms: u64,
+    /// What it is.
+    pub kind: MessageKind,
+    /// The text; empty where the kind has none.
+    pub text: String,
+    /// Whether this node wrote it.
+    pub mine: bool,
+}
+
+/// Where in a room's timeline to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageQuery {
+    /// How many of the newest, at most.
+    pub limit: usize,
+    /// Only those before this position (see [`MessagePage::before`]), for paging backwards.
+    pub before: Option<Cursor>,
+}
+
+/// A position in a timeline, for paging.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor {
+    /// Hybrid time of the event.
+    pub(crate) time: u64,
+    /// The event, which breaks ties.
+    pub(crate) event: EventId,
+}
+
+/// Some messages, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessagePage {
+    /// The messages, oldest first.
+    pub messages: Vec<Message>,
+    /// Where the page before this one ends; none when this one has the first message.
+    pub before: Option<Cursor>,
+}
+
+/// How a peer is reached at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PeerPath {
+    /// A direct connection.
+    Direct,
+    /// Through a relay.
+    Relay,
+    /// Not connected.
+    None,
+}
+
+/// A peer that this node knows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PeerInfo {
+    /// The peer.
+    pub peer: PeerId,
+    /// Its account, where it is known.
+    pub account: Option<AccountId>,
+    /// Its name, where it is known.
+    pub name: Option<String>,
+    /// How it is reached.
+    pub path: PeerPath,
+    /// Whether it was heard on the local network (multicast DNS).
+    pub lan: bool,
+    /// Round trip of the selected path.
+    pub rtt: Option<Duration>,
+}
+
+/// What to put in an invitation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InviteOptions {
+    /// How many accounts may join with it; none: any number.
+    pub uses: Option<u32>,
+    /// How long it can be used.
+    pub expires_in: Duration,
+}
+
+impl Default for InviteOptions {
+    /// Unlimited uses, seven days.
+    fn default() -> Self {
+        Self { uses: None, expires_in: Duration::from_hours(7 * 24) }
+    }
+}
+
+/// How the node is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Who it is.
+    pub identity: Identity,
+    /// Its folder.
+    pub data: PathBuf,
+    /// Its network preset.
+    pub network: Network,
+    /// Whether it has no network at all (a command that works on the folder).
+    pub offline: bool,
+    /// UDP sockets it is bound to.
+    pub bound: Vec<SocketAddr>,
+    /// Addresses that others may reach it by.
+    pub addresses: Vec<SocketAddr>,
+    /// Peers connected now.
+    pub connected: usize,
+    /// Rooms known.
+    pub rooms: usize,
+    /// Joins that have not succeeded yet.
+    pub joining: usize,
+    /// Events stored, of all rooms.
+    pub events: u64,
+    /// Time since start.
+    pub uptime: Duration,
+}
+
+/// One observation of `doctor`, in plain words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Good, bad, or merely worth knowing.
+    pub ok: Option<bool>,
+    /// What was looked at.
+    pub what: String,
+    /// What was seen, and what to do about it.
+    pub detail: String,
+}
+
+/// A service that a peer offers or asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceInfo {
+    /// Its name, with the major version: `echo/1`.
+    pub name: String,
+    /// Whether it answers one request with one reply, or is a stream of bytes both ways.
+    pub stream: bool,
+    /// Whether it came with ayni or from a user.
+    pub builtin: bool,
+}

@@ -1,0 +1,177 @@
+//! Direct rooms: both sides make the same one; and epoch secrets, handed to entitled devices.
+
+use std::sync::Arc;
+
+use ayni_core::epoch::EpochSecret;
+use ayni_core::id::{AccountId, PeerId};
+use ayni_core::keys::Bytes32;
+use ayni_core::limits::MAX_EPOCHS;
+use ayni_core::proto::{
+    ContactReply, ContactRequest, EpochGrant, KeysReply, KeysRequest, Profile, service,
+};
+use ayni_core::room::{Genesis, Kind, Room};
+
+use super::handle::RoomHandle;
+use crate::error::{Error, Result};
+use crate::inner::Inner;
+use crate::store::{Append, Write};
+use crate::transport::{Link, Stream, StreamError};
+
+/// Direct rooms that strangers (who share no other room with us) may open here.
+const MAX_STRANGERS: usize = 64;
+
+/// Finds or makes our side of the direct room with an account.
+pub(crate) async fn open(inner: &Arc<Inner>, other: AccountId) -> Result<Arc<RoomHandle>> {
+    let mine = inner.keys.account.id();
+    if other == mine {
+        return Err(Error::Invalid("this is your own account: write to someone else".into()));
+    }
+    let genesis = Genesis::direct(mine, other);
+    if let Some(room) = inner.room(&genesis.id()) {
+        return Ok(room);
+    }
+    found(inner, &genesis, None).await
+}
+
+/// Founds a room: writes its first events.
+pub(crate) async fn found(
+    inner: &Arc<Inner>,
+    genesis: &Genesis,
+    name: Option<&str>,
+) -> Result<Arc<RoomHandle>> {
+    let secret = EpochSecret::new(inner.entropy()?);
+    let (device, cert) = (&inner.keys.device, &inner.keys.cert);
+    let own_name = inner.name();
+    let names = (own_name.as_str(), name);
+    let (replica, accepted) =
+        Room::found(genesis, device, cert, names, secret.clone(), inner.now());
+    let id = replica.id();
+    let runs = replica
+        .logs()
+        .iter()
+        .map(|(log, state)| {
+            let newest = accepted.events.iter().map(|event| event.header().time).max();
+            (*log, state.runs().copied().collect(), newest.unwrap_or_default())
+        })
+        .collect();
+    let now_ms = inner.now();
+    inner.store.write(Write::Room { room: id, kind: genesis.kind, now_ms }).await?;
+    let append = Append {
+        room: id,
+        events: accepted.events,
+        runs,
+        voided: vec![],
+        unread: 0,
+        secrets: vec![(secret.id(id), secret)],
+    };
+    // The room and its key become durable together with its first events, or not at all.
+    inner.store.write(Write::Append(append)).await?;
+    Ok(inner.add_room(RoomHandle::new(replica, 0, true)))
+}
+
+/// Tells the other side of our direct rooms about them, where it has not written there yet.
+pub(crate) async fn offer(inner: Arc<Inner>, room: Arc<RoomHandle>, link: Link) {
+    let account = inner.account_of(&link.peer());
+    let missing = {
+        let state = room.lock();
+        let members = state.room.members();
+        let direct = members.genesis().is_some_and(|genesis| genesis.kind == Kind::Direct);
+        let theirs = account.and_then(|account| members.account(&account));
+        direct && theirs.is_some_and(|info| info.devices.is_empty())
+    };
+    if missing {
+        match call(&inner, &link).await {
+            Ok(ContactReply::Opened) => inner.sync_with(&link),
+            Ok(ContactReply::Refused) => tracing::debug!("the peer takes no direct messages"),
+            Err(error) => tracing::debug!("contact: {error}"),
+        }
+    }
+}
+
+async fn call(inner: &Inner, link: &Link) -> std::result::Result<ContactReply, String> {
+    let opened = link.open(service::CONTACT, None).await;
+    let mut stream = opened.map_err(|error| error.to_string())?;
+    let asked = async {
+        stream.send.send(&ContactRequest { profile: inner.profile() }).await?;
+        stream.send.finish();
+        stream.recv.expect::<ContactReply>().await
+    };
+    asked.await.map_err(|error: StreamError| error.to_string())
+}
+
+/// Serves `contact/1`.
+pub(crate) async fn serve(inner: Arc<Inner>, link: Link, mut stream: Stream) {
+    let Ok(request) = stream.recv.expect::<ContactRequest>().await else { return };
+    let reply = match accept(&inner, &link, &request.profile).await {
+        Ok(()) => ContactReply::Opened,
+        Err(error) => {
+            tracing::debug!(peer = %link.peer().short(), "contact refused: {error}");
+            ContactReply::Refused
+        }
+    };
+    if stream.send.send(&reply).await.is_ok() {
+        stream.send.finish();
+        stream.send.delivered().await;
+    }
+    inner.sync_with(&link);
+}
+
+async fn accept(inner: &Arc<Inner>, link: &Link, profile: &Profile) -> Result<()> {
+    let refused = || Error::Denied("a profile that does not hold".into());
+    profile.check().map_err(|_| refused())?;
+    if profile.cert.claim.device != link.peer() {
+        return Err(refused());
+    }
+    let account = profile.cert.claim.account;
+    inner.learn_profile(link.peer(), profile).await;
+    let exists = inner.room(&Genesis::direct(inner.keys.account.id(), account).id()).is_some();
+    if !exists && !inner.shares_group_with(&account) && inner.stranger_rooms() >= MAX_STRANGERS {
+        return Err(Error::Denied("too many strangers wrote already".into()));
+    }
+    open(inner, account).await.map(drop)
+}
+
+/// Serves `keys/1` to a member's device.
+pub(crate) async fn serve_keys(room: Arc<RoomHandle>, peer: PeerId, mut stream: Stream) {
+    let Ok(request) = stream.recv.expect::<KeysRequest>().await else { return };
+    if request.epochs.len() > MAX_EPOCHS {
+        return;
+    }
+    let epochs = {
+        let state = room.lock();
+        if !state.room.members().is_member_device(&peer) {
+            return;
+        }
+        let wanted = request.epochs.iter().filter_map(|epoch| {
+            let secret = state.room.secret(epoch)?;
+            Some(EpochGrant { epoch: *epoch, secret: Bytes32(*secret.as_bytes()) })
+        });
+        wanted.collect()
+    };
+    if stream.send.send(&KeysReply { epochs }).await.is_ok() {
+        stream.send.finish();
+        stream.send.delivered().await;
+    }
+}
+
+/// Asks a member for the secrets that are missing here.
+pub(crate) async fn ask_keys(inner: Arc<Inner>, room: Arc<RoomHandle>, link: Link) {
+    let missing = room.missing_secrets();
+    if missing.is_empty() {
+        return;
+    }
+    let asked = async {
+        let mut stream = link.open(service::KEYS, Some(room.id())).await.ok()?;
+        let epochs = missing.iter().copied().take(MAX_EPOCHS).collect();
+        stream.send.send(&KeysRequest { epochs }).await.ok()?;
+        stream.send.finish();
+        stream.recv.expect::<KeysReply>().await.ok()
+    };
+    let Some(reply) = asked.await else { return };
+    // A secret proves itself: its commitment gives the epoch's id.
+    let secrets = reply.epochs.iter().map(|grant| EpochSecret::new(grant.secret.0));
+    let wanted = secrets.filter(|secret| missing.contains(&secret.id(room.id()))).collect();
+    if let Err(error) = room.learn(&inner, wanted).await {
+        tracing::warn!("keys could not be kept: {error}");
+    }
+}

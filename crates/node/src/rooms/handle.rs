@@ -1,0 +1,407 @@
+//! One room of a running node: the replica, what of it is durable, and who is synchronising it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ayni_core::clock::{Hlc, Millis};
+use ayni_core::event::Event as CoreEvent;
+use ayni_core::id::{AccountId, EpochId, PeerId, RoomId};
+use ayni_core::log::{Frontier, Lane, LogId};
+use ayni_core::room::{Accepted, AuthorError, Effect, Kind, Reject, Room, Run};
+use ayni_core::sync::{Claims, SessionId};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, Result};
+use crate::inner::Inner;
+use crate::model::{RoomInfo, RoomKind};
+use crate::store::{Append, LoadedRoom, Write};
+
+/// One room. Shared by everything that works on it.
+#[derive(Debug)]
+pub(crate) struct RoomHandle {
+    id: RoomId,
+    state: Mutex<State>,
+    /// Counts changes that became durable.
+    pub(crate) changed: watch::Sender<u64>,
+    /// Whether a newcomer has something to look at.
+    pub(crate) ready: watch::Sender<bool>,
+}
+
+/// What the lock guards.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) room: Room,
+    /// What of it is in the store: what may be announced.
+    pub(crate) durable: Frontier,
+    /// Ranges that sessions wait for.
+    pub(crate) claims: Claims,
+    /// The session with each peer that is synchronising now.
+    pub(crate) sessions: BTreeMap<PeerId, ActiveSession>,
+    /// Links for which a task keeps this room synchronised.
+    pub(crate) maintained: BTreeMap<PeerId, usize>,
+    /// Gossip neighbors at the moment.
+    pub(crate) neighbors: BTreeSet<PeerId>,
+    /// Events that others hold, by what they announced: for delivery.
+    pub(crate) unread: u64,
+    newest: BTreeMap<LogId, Hlc>,
+    next_session: u64,
+    /// Set while a failed write is being undone: nothing is authored or accepted then.
+    failed: Option<String>,
+}
+
+/// A session under way.
+#[derive(Debug, Clone)]
+pub(crate) struct ActiveSession {
+    pub(crate) id: SessionId,
+    pub(crate) link: usize,
+    pub(crate) cancel: CancellationToken,
+}
+
+/// Why a change was not made: the node cannot, or the replica refuses.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// The replica refuses events of others.
+    Reject(Reject),
+    /// This device cannot author.
+    Author(AuthorError),
+}
+
+impl From<Reject> for Refusal {
+    fn from(reject: Reject) -> Self {
+        Self::Reject(reject)
+    }
+}
+
+impl From<AuthorError> for Refusal {
+    fn from(error: AuthorError) -> Self {
+        Self::Author(error)
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Author(AuthorError::NotAMember) => {
+                Self::Denied("you are not a member of this room (any more)".into())
+            }
+            Refusal::Author(error) => Self::Unreachable(error.to_string()),
+            Refusal::Reject(reject) => Self::Denied(reject.to_string()),
+        }
+    }
+}
+
+impl RoomHandle {
+    /// Wraps a replica; `durable` says whether what it holds is stored already.
+    pub(crate) fn new(room: Room, unread: u64, durable: bool) -> Arc<Self> {
+        let held = if durable { room.frontier() } else { Frontier::default() };
+        let ready = room.am_member();
+        let state = State {
+            durable: held,
+            claims: Claims::default(),
+            sessions: BTreeMap::new(),
+            maintained: BTreeMap::new(),
+            neighbors: BTreeSet::new(),
+            unread,
+            newest: BTreeMap::new(),
+            next_session: 0,
+            failed: None,
+            room,
+        };
+        Arc::new(Self {
+            id: state.room.id(),
+            state: Mutex::new(state),
+            changed: watch::Sender::new(0),
+            ready: watch::Sender::new(ready),
+        })
+    }
+
+    /// Builds a replica from the store.
+    pub(crate) fn restore(id: RoomId, me: PeerId, loaded: LoadedRoom, now: Millis) -> Arc<Self> {
+        let (room, newest) = rebuild(id, me, &loaded, now);
+        let handle = Self::new(room, loaded.unread, true);
+        handle.lock().newest = newest;
+        handle
+    }
+
+    pub(crate) fn id(&self) -> RoomId {
+        self.id
+    }
+
+    /// Locks the state, for computation only.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the replica and makes the change durable; then tells everyone whom it concerns.
+    ///
+    /// Returns the new events. Not undone by cancellation once it has begun to be written.
+    ///
+    /// # Errors
+    /// What `change` refuses, as the inner result; a failing store as the outer one, after which
+    /// the replica is again what the store holds.
+    pub(crate) async fn change<F>(
+        self: &Arc<Self>,
+        inner: &Arc<Inner>,
+        change: F,
+    ) -> Result<std::result::Result<Vec<CoreEvent>, Refusal>>
+    where
+        F: FnOnce(&mut Room, Millis) -> std::result::Result<Accepted, Refusal>,
+    {
+        let permit = inner.store.reserve().await?;
+        let now = inner.now();
+        let (accepted, pending) = {
+            let mut state = self.lock();
+            if let Some(reason) = &state.failed {
+                return Err(Error::Store(reason.clone()));
+            }
+            let accepted = match change(&mut state.room, now) {
+                Ok(accepted) => accepted,
+                Err(refusal) => return Ok(Err(refusal)),
+            };
+            if accepted.events.is_empty() {
+                return Ok(Ok(vec![]));
+            }
+            let append = state.to_append(self.id, &accepted, inner.me());
+            (accepted, inner.store.submit(permit, Write::Append(append)))
+        };
+        if let Err(error) = pending.await {
+            self.recover(inner, &error).await;
+            return Err(error);
+        }
+        self.settle(&accepted, inner.me());
+        inner.after(self, &accepted.events, &accepted.effects);
+        Ok(Ok(accepted.events))
+    }
+
+    /// Notes that a change is durable.
+    fn settle(&self, accepted: &Accepted, me: PeerId) {
+        let mut state = self.lock();
+        for event in &accepted.events {
+            state.durable.insert(event.log(), event.seq()..event.seq().saturating_add(1));
+        }
+        for effect in &accepted.effects {
+            if let Effect::Voided(log, from) = effect {
+                state.durable.truncate(log, *from);
+            }
+        }
+        state.unread += unread(&accepted.events, me);
+        drop(state);
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// After a failed write: makes the replica again what the store holds.
+    async fn recover(&self, inner: &Arc<Inner>, error: &Error) {
+        {
+            let mut state = self.lock();
+            if state.failed.is_some() {
+                return;
+            }
+            state.failed = Some(error.to_string());
+        }
+        let recovered = inner.store.write(Write::Recovered { room: self.id }).await;
+        let loaded = match recovered {
+            Ok(()) => inner.store.load_room(self.id).await,
+            Err(error) => Err(error),
+        };
+        match loaded {
+            Ok(loaded) => {
+                let (room, newest) = rebuild(self.id, inner.me(), &loaded, inner.now());
+                let mut state = self.lock();
+                state.durable = room.frontier();
+                state.room = room;
+                state.newest = newest;
+                state.unread = loaded.unread;
+                state.failed = None;
+            }
+            Err(error) => {
+                tracing::error!(room = %self.id.short(), "the room stays closed: {error}")
+            }
+        }
+    }
+
+    /// Learns epoch secrets and keeps them.
+    pub(crate) async fn learn(
+        &self,
+        inner: &Arc<Inner>,
+        secrets: Vec<ayni_core::epoch::EpochSecret>,
+    ) -> Result<()> {
+        let secrets: Vec<_> =
+            secrets.into_iter().map(|secret| (secret.id(self.id), secret)).collect();
+        if secrets.is_empty() {
+            return Ok(());
+        }
+        inner.store.write(Write::Secrets { room: self.id, secrets: secrets.clone() }).await?;
+        let mut state = self.lock();
+        for (_, secret) in secrets {
+            state.room.learn_secret(secret);
+        }
+        drop(state);
+        self.changed.send_modify(|count| *count += 1);
+        Ok(())
+    }
+
+    /// Whether this room is to be synchronised with the peer: both belong to it.
+    pub(crate) fn is_shared_with(&self, inner: &Inner, peer: &PeerId) -> bool {
+        let state = self.lock();
+        let members = state.room.members();
+        if members.is_member_device(peer) {
+            return true;
+        }
+        let Some(genesis) = members.genesis() else {
+            // Just admitted and nothing here yet: whoever admitted us may fill us.
+            return inner.is_joining(&self.id);
+        };
+        // The other side of a direct room, before its first event is here.
+        genesis.kind == Kind::Direct
+            && inner.account_of(peer).is_some_and(|account| genesis.founders.contains(&account))
+    }
+
+    /// Whether the device is a member's now.
+    pub(crate) fn is_member(&self, peer: &PeerId) -> bool {
+        self.lock().room.members().is_member_device(peer)
+    }
+
+    /// Returns the devices of the members, without our own.
+    pub(crate) fn other_devices(&self, me: PeerId) -> Vec<PeerId> {
+        let state = self.lock();
+        state.room.members().member_devices().filter(|device| *device != me).collect()
+    }
+
+    /// Begins a session; ends another one with the same peer.
+    pub(crate) fn begin_session(&self, peer: PeerId, link: usize) -> ActiveSession {
+        let mut state = self.lock();
+        let id = SessionId(state.next_session);
+        state.next_session += 1;
+        let active = ActiveSession { id, link, cancel: CancellationToken::new() };
+        if let Some(old) = state.sessions.insert(peer, active.clone()) {
+            state.claims.end(old.id);
+            old.cancel.cancel();
+        }
+        active
+    }
+
+    /// Ends a session.
+    pub(crate) fn end_session(&self, peer: PeerId, id: SessionId) {
+        let mut state = self.lock();
+        state.claims.end(id);
+        if state.sessions.get(&peer).is_some_and(|active| active.id == id) {
+            state.sessions.remove(&peer);
+        }
+        drop(state);
+        // What it waited for can be asked of others.
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Returns the room as a list shows it.
+    pub(crate) fn info(&self, inner: &Inner) -> RoomInfo {
+        let state = self.lock();
+        let members = state.room.members();
+        let kind = match members.genesis().map(|genesis| genesis.kind) {
+            Some(Kind::Direct) => RoomKind::Direct,
+            _ => RoomKind::Group,
+        };
+        let name = match kind {
+            RoomKind::Direct => {
+                let founders = members.genesis().map(|genesis| genesis.founders.clone());
+                let other = founders
+                    .unwrap_or_default()
+                    .into_iter()
+                    .find(|founder| *founder != inner.keys.account.id());
+                other.map_or_else(String::new, |other| {
+                    let own = members.account(&other).and_then(|info| info.name());
+                    own.map_or_else(|| inner.account_name(&other), str::to_owned)
+                })
+            }
+            RoomKind::Group => members.room_name().map_or_else(|| self.id.short(), str::to_owned),
+        };
+        RoomInfo {
+            room: self.id,
+            kind,
+            name,
+            members: members.current().count(),
+            unread: state.unread,
+            joined: state.room.am_member(),
+        }
+    }
+
+    /// Returns the name that a member gave itself, or the start of its id.
+    pub(crate) fn member_name(&self, account: &AccountId) -> String {
+        let state = self.lock();
+        let name = state.room.members().account(account).and_then(|info| info.name());
+        name.filter(|name| !name.is_empty()).map_or_else(|| account.short(), str::to_owned)
+    }
+
+    /// Returns the epochs whose secrets are missing.
+    pub(crate) fn missing_secrets(&self) -> Vec<EpochId> {
+        self.lock().room.missing_secrets()
+    }
+}
+
+impl State {
+    /// Describes a change for the store: the events, and the new summary of each log they touch.
+    fn to_append(&mut self, room: RoomId, accepted: &Accepted, me: PeerId) -> Append {
+        let mut touched: BTreeSet<LogId> = BTreeSet::new();
+        for event in &accepted.events {
+            touched.insert(event.log());
+            let newest = self.newest.entry(event.log()).or_default();
+            *newest = (*newest).max(event.header().time);
+        }
+        let mut voided = Vec::new();
+        for effect in &accepted.effects {
+            if let Effect::Voided(log, from) = effect {
+                touched.insert(*log);
+                voided.push((*log, *from));
+            }
+        }
+        let logs = self.room.logs();
+        let runs = touched
+            .into_iter()
+            .map(|log| {
+                let runs: Vec<Run> =
+                    logs.log(&log).map(|state| state.runs().copied().collect()).unwrap_or_default();
+                (log, runs, self.newest.get(&log).copied().unwrap_or_default())
+            })
+            .collect();
+        Append {
+            room,
+            events: accepted.events.clone(),
+            runs,
+            voided,
+            unread: unread(&accepted.events, me),
+            secrets: vec![],
+        }
+    }
+}
+
+fn unread(events: &[CoreEvent], me: PeerId) -> u64 {
+    let others = events
+        .iter()
+        .filter(|event| event.header().lane == Lane::Chat && event.header().device != me);
+    others.count() as u64
+}
+
+fn rebuild(
+    id: RoomId,
+    me: PeerId,
+    loaded: &LoadedRoom,
+    now: Millis,
+) -> (Room, BTreeMap<LogId, Hlc>) {
+    let mut room = Room::new(id, me);
+    for secret in &loaded.secrets {
+        room.learn_secret(secret.clone());
+    }
+    let mut newest = BTreeMap::new();
+    for event in &loaded.control {
+        let entry: &mut Hlc = newest.entry(event.log()).or_default();
+        *entry = (*entry).max(event.header().time);
+        room.restore_control(event.clone());
+    }
+    for (log, runs, time) in &loaded.runs {
+        newest.insert(*log, *time);
+        for run in runs {
+            room.restore_run(*log, *run, *time, now);
+        }
+    }
+    (room, newest)
+}

@@ -1,0 +1,151 @@
+//! Inviting, and admitting who comes with an invite.
+
+use std::sync::Arc;
+
+use ayni_core::id::{PeerId, RoomId};
+use ayni_core::keys::{Bytes32, Domain, InviteSecret, verify};
+use ayni_core::proto::{Admission, EpochGrant, JoinReply, JoinRequest};
+use ayni_core::room::{Admit, Control, History, Invite, Kind, Room};
+use ayni_core::ticket::Ticket;
+use ayni_core::{limits, wire};
+
+use super::handle::{Refusal, RoomHandle};
+use crate::error::{Error, Result};
+use crate::inner::Inner;
+use crate::model::InviteOptions;
+use crate::transport::{Link, Stream};
+
+/// Makes an invite and its ticket.
+pub(crate) async fn invite(
+    inner: &Arc<Inner>,
+    room: &Arc<RoomHandle>,
+    options: &InviteOptions,
+) -> Result<Ticket> {
+    let group = room.lock().room.members().genesis().is_some_and(|g| g.kind == Kind::Group);
+    if !group {
+        return Err(Error::Invalid(
+            "a direct conversation has two members: invite to a room".into(),
+        ));
+    }
+    if options.uses == Some(0) {
+        return Err(Error::Invalid("an invitation needs at least one use".into()));
+    }
+    let seed = inner.entropy()?;
+    let lifetime = u64::try_from(options.expires_in.as_millis()).unwrap_or(u64::MAX);
+    let expires_ms = inner.now().saturating_add(lifetime);
+    let key = InviteSecret::from_seed(&seed).key();
+    let invite = Invite { key, uses: options.uses, expires_ms };
+    let device = &inner.keys.device;
+    room.change(inner, |room, now| Ok(room.author_invite(device, invite, now)?)).await??;
+    let mut members = vec![inner.own_address()];
+    let others = inner.addresses_for(room, &inner.me());
+    members.extend(others.into_iter().take(limits::MAX_PEER_ADDRS / 4));
+    Ok(Ticket { room: room.id(), seed: Bytes32(seed), expires_ms, members })
+}
+
+/// Serves `join/1` on an accepted stream.
+pub(crate) async fn serve(inner: Arc<Inner>, link: Link, mut stream: Stream) {
+    let Ok(request) = stream.recv.expect::<JoinRequest>().await else { return };
+    let reply = admit(&inner, &link, &request).await;
+    if stream.send.send(&reply).await.is_ok() {
+        stream.send.finish();
+        stream.send.delivered().await;
+    }
+    if matches!(reply, JoinReply::Admitted(_)) {
+        inner.sync_with(&link);
+    }
+}
+
+async fn admit(inner: &Arc<Inner>, link: &Link, request: &JoinRequest) -> JoinReply {
+    let claim = &request.claim;
+    if !holds(inner.me(), link.peer(), request) {
+        return JoinReply::Refused;
+    }
+    let Some(room) = inner.room(&claim.room) else { return JoinReply::Refused };
+    let account = claim.cert.claim.account;
+    let mut verdict = None;
+    let result = room
+        .change(inner, |replica, now| {
+            if !replica.am_member() {
+                verdict = Some(JoinReply::NotNow);
+                return Ok(Default::default());
+            }
+            let members = replica.members();
+            let member = members.account(&account).is_some_and(|info| {
+                info.is_member() && info.devices.contains_key(&claim.cert.claim.device)
+            });
+            if member {
+                return Ok(Default::default());
+            }
+            let Some(invite) = members.invite(&claim.invite) else {
+                verdict = Some(JoinReply::NotNow);
+                return Ok(Default::default());
+            };
+            if invite.is_expired(now) {
+                verdict = Some(JoinReply::Expired);
+                return Ok(Default::default());
+            }
+            if invite.is_used_up() && !invite.admitted.contains(&account) {
+                verdict = Some(JoinReply::UsedUp);
+                return Ok(Default::default());
+            }
+            let term = members
+                .account(&account)
+                .and_then(|info| info.current_term())
+                .unwrap_or_else(|| members.next_term(&account));
+            let admit = Admit {
+                claim: claim.clone(),
+                invite_signature: request.invite_signature,
+                device_signature: request.device_signature,
+                term,
+            };
+            Ok(replica.author_control(&inner.keys.device, &Control::Admit(Box::new(admit)), now)?)
+        })
+        .await;
+    match (verdict, result) {
+        (Some(verdict), _) => verdict,
+        (None, Ok(Ok(_))) => admission(inner, &room, claim.room, &link.peer()),
+        (None, Ok(Err(Refusal::Author(_) | Refusal::Reject(_))) | Err(_)) => JoinReply::NotNow,
+    }
+}
+
+/// Whether the claim is meant for us, made by who connects, and signed by both keys.
+fn holds(me: PeerId, peer: PeerId, request: &JoinRequest) -> bool {
+    let claim = &request.claim;
+    let message = wire::encode(claim);
+    claim.admitter == me
+        && claim.cert.claim.device == peer
+        && claim.cert.verify().is_ok()
+        && verify(&claim.invite.0, Domain::JoinProof, &message, &request.invite_signature).is_ok()
+        && verify(&peer.0, Domain::JoinProof, &message, &request.device_signature).is_ok()
+}
+
+fn admission(inner: &Inner, room: &RoomHandle, id: RoomId, joiner: &PeerId) -> JoinReply {
+    let members = inner.addresses_for(room, joiner);
+    let state = room.lock();
+    let replica = &state.room;
+    let Some(genesis) = replica.members().genesis().cloned() else { return JoinReply::NotNow };
+    debug_assert_eq!(genesis.id(), id);
+    let term = replica
+        .members()
+        .account_of(joiner)
+        .and_then(|account| replica.members().account(&account)?.current_term());
+    let Some(term) = term else { return JoinReply::NotNow };
+    let epochs = match genesis.policies.history {
+        History::FromStart => grants(replica, limits::MAX_EPOCHS),
+        History::FromJoining => replica
+            .sealing_epoch()
+            .map(|(epoch, secret)| EpochGrant { epoch, secret: Bytes32(*secret.as_bytes()) })
+            .into_iter()
+            .collect(),
+    };
+    JoinReply::Admitted(Admission { genesis, term, epochs, members })
+}
+
+fn grants(replica: &Room, most: usize) -> Vec<EpochGrant> {
+    replica
+        .secrets()
+        .map(|(epoch, secret)| EpochGrant { epoch: *epoch, secret: Bytes32(*secret.as_bytes()) })
+        .take(most)
+        .collect()
+}

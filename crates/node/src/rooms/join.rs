@@ -1,0 +1,245 @@
+//! Joining a room with a ticket: asking its members until one admits us, however long it takes.
+//!
+//! A join is remembered in the store until it succeeds or is refused for good, so it goes on after a
+//! restart.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ayni_core::epoch::EpochSecret;
+use ayni_core::id::RoomId;
+use ayni_core::keys::Domain;
+use ayni_core::proto::{Admission, JoinClaim, JoinReply, JoinRequest, service};
+use ayni_core::room::{Control, Kind, Room};
+use ayni_core::ticket::{PeerAddr, Ticket};
+use ayni_core::wire;
+use tokio::sync::watch;
+
+use super::handle::RoomHandle;
+use crate::error::{Error, Result};
+use crate::inner::Inner;
+use crate::model::RoomInfo;
+use crate::store::Write;
+use crate::transport::{Link, OpenError};
+
+/// First pause between two rounds of asking all members, doubled up to [`MAX_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// Longest pause between two rounds.
+const MAX_PAUSE: Duration = Duration::from_secs(30);
+
+/// How a join stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// Asking.
+    Asking,
+    /// Admitted; the room fills.
+    Admitted,
+    /// Refused for good, with a sentence.
+    Refused(String),
+}
+
+/// Joins; waits for the room to be presentable at most `wait`.
+pub(crate) async fn join(inner: &Arc<Inner>, ticket: &Ticket, wait: Duration) -> Result<RoomInfo> {
+    let existing = inner.room(&ticket.room);
+    let member =
+        existing.as_ref().filter(|room| room.lock().room.am_member() && *room.ready.borrow());
+    if let Some(room) = member {
+        return Ok(room.info(inner));
+    }
+    let admitted = existing.is_some_and(|room| room.lock().room.am_member());
+    if !admitted && inner.now() >= ticket.expires_ms {
+        return Err(Error::Denied("this ticket has expired: ask for a new one".into()));
+    }
+    let progress = begin(inner, ticket.clone(), true).await?;
+    match tokio::time::timeout(wait, finished(inner, ticket.room, progress)).await {
+        Ok(result) => result,
+        Err(_) => Err(Error::Unreachable(
+            "no member could be reached in time; joining goes on while a node runs".into(),
+        )),
+    }
+}
+
+async fn finished(
+    inner: &Arc<Inner>,
+    room: RoomId,
+    mut progress: watch::Receiver<Progress>,
+) -> Result<RoomInfo> {
+    loop {
+        let now = progress.borrow_and_update().clone();
+        match now {
+            Progress::Refused(reason) => return Err(Error::Denied(reason)),
+            Progress::Admitted => break,
+            Progress::Asking => progress.changed().await.map_err(|_| Error::Closed)?,
+        }
+    }
+    let room = inner.room(&room).ok_or(Error::Closed)?;
+    let mut ready = room.ready.subscribe();
+    ready.wait_for(|ready| *ready).await.map_err(|_| Error::Closed)?;
+    Ok(room.info(inner))
+}
+
+/// Begins to join, or finds the join that is under way.
+pub(crate) async fn begin(
+    inner: &Arc<Inner>,
+    ticket: Ticket,
+    remember: bool,
+) -> Result<watch::Receiver<Progress>> {
+    if let Some(progress) = inner.joining(&ticket.room) {
+        return Ok(progress);
+    }
+    if remember {
+        let now_ms = inner.now();
+        let write = Write::PendingJoin { room: ticket.room, ticket: ticket.to_bytes(), now_ms };
+        inner.store.write(write).await?;
+    }
+    let (sender, receiver) = watch::channel(Progress::Asking);
+    if !inner.start_joining(ticket.room, receiver.clone()) {
+        return inner.joining(&ticket.room).ok_or(Error::Closed);
+    }
+    let task = ask_until_admitted(inner.clone(), ticket, sender);
+    inner.tasks.spawn(inner.cancel.clone().run_until_cancelled_owned(task));
+    Ok(receiver)
+}
+
+async fn ask_until_admitted(inner: Arc<Inner>, ticket: Ticket, progress: watch::Sender<Progress>) {
+    for addr in &ticket.members {
+        inner.learn_address(addr.clone());
+    }
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match ask_all(&inner, &ticket).await {
+            Some(Ok(link)) => {
+                progress.send_replace(Progress::Admitted);
+                inner.sync_with(&link);
+                await_first_sync(&inner, &ticket).await;
+                break;
+            }
+            Some(Err(reason)) => {
+                progress.send_replace(Progress::Refused(reason));
+                break;
+            }
+            None => {}
+        }
+        if inner.now() >= ticket.expires_ms {
+            progress.send_replace(Progress::Refused("this ticket has expired".into()));
+            break;
+        }
+        tokio::time::sleep(pause.mul_f64(0.75 + 0.5 * inner.jitter())).await;
+        pause = (pause * 2).min(MAX_PAUSE);
+    }
+    if inner.store.write(Write::JoinDone { room: ticket.room }).await.is_err() {
+        tracing::warn!("a finished join could not be noted; it is tried again at the next start");
+    }
+    inner.stop_joining(&ticket.room);
+}
+
+/// Waits until the room is here: only then is the join forgotten.
+async fn await_first_sync(inner: &Arc<Inner>, ticket: &Ticket) {
+    let Some(room) = inner.room(&ticket.room) else { return };
+    let mut ready = room.ready.subscribe();
+    loop {
+        let waited = tokio::time::timeout(MAX_PAUSE, ready.wait_for(|ready| *ready)).await.is_ok();
+        if waited {
+            return;
+        }
+        // The member that admitted us may be gone: any other can fill us.
+        for addr in &ticket.members {
+            if let Ok(link) = inner.connect(addr.peer).await {
+                inner.sync_with(&link);
+            }
+        }
+    }
+}
+
+/// Asks every member of the ticket, the inviter first. None: nobody could say yet.
+async fn ask_all(inner: &Arc<Inner>, ticket: &Ticket) -> Option<std::result::Result<Link, String>> {
+    for (nth, PeerAddr { peer, .. }) in ticket.members.iter().enumerate() {
+        if *peer == inner.me() {
+            continue;
+        }
+        let Ok(link) = inner.connect(*peer).await else { continue };
+        match ask(inner, ticket, &link).await {
+            Ok(JoinReply::Admitted(admission)) => match enter(inner, ticket, admission).await {
+                Ok(()) => return Some(Ok(link)),
+                Err(error) => tracing::warn!("an admission could not be used: {error}"),
+            },
+            Ok(JoinReply::Expired) => return Some(Err("this ticket has expired".into())),
+            Ok(JoinReply::UsedUp) => {
+                return Some(Err("this ticket was used as often as it may be".into()));
+            }
+            // The inviter knows best whether its own invite holds.
+            Ok(JoinReply::Refused) if nth == 0 => {
+                return Some(Err("the inviter does not accept this ticket (any more)".into()));
+            }
+            Ok(JoinReply::Refused | JoinReply::NotNow) => {}
+            Err(error) => tracing::debug!(peer = %peer.short(), "asking to join: {error}"),
+        }
+    }
+    None
+}
+
+async fn ask(
+    inner: &Arc<Inner>,
+    ticket: &Ticket,
+    link: &Link,
+) -> std::result::Result<JoinReply, OpenError> {
+    let invite = ticket.secret();
+    let claim = JoinClaim {
+        room: ticket.room,
+        cert: inner.keys.cert.clone(),
+        admitter: link.peer(),
+        invite: invite.key(),
+    };
+    let message = wire::encode(&claim);
+    let request = JoinRequest {
+        invite_signature: invite.sign(&message),
+        device_signature: inner.keys.device.sign(Domain::JoinProof, &message),
+        claim,
+    };
+    let mut stream = link.open(service::JOIN, None).await?;
+    stream.send.send(&request).await?;
+    stream.send.finish();
+    Ok(stream.recv.expect().await?)
+}
+
+/// Takes an admission in: the room exists here from now on, empty but for its keys.
+async fn enter(inner: &Arc<Inner>, ticket: &Ticket, admission: Admission) -> Result<()> {
+    let genesis = &admission.genesis;
+    if genesis.id() != ticket.room || !genesis.is_valid() || genesis.kind != Kind::Group {
+        return Err(Error::Denied("the member answered with another room".into()));
+    }
+    for addr in admission.members {
+        inner.learn_address(addr);
+    }
+    let room = match inner.room(&ticket.room) {
+        Some(room) => room,
+        None => {
+            let now_ms = inner.now();
+            let write = Write::Room { room: ticket.room, kind: genesis.kind, now_ms };
+            inner.store.write(write).await?;
+            let replica = Room::new(ticket.room, inner.me());
+            inner.add_room(RoomHandle::new(replica, 0, true))
+        }
+    };
+    let secrets = admission.epochs.iter().map(|grant| EpochSecret::new(grant.secret.0)).collect();
+    room.learn(inner, secrets).await
+}
+
+/// Says our name in a room that just admitted us, unless it is said already.
+pub(crate) async fn introduce(inner: Arc<Inner>, room: Arc<RoomHandle>) {
+    let name = inner.name();
+    let device = &inner.keys.device;
+    let account = inner.keys.account.id();
+    let result = room
+        .change(&inner, |replica, now| {
+            let known = replica.members().account(&account).and_then(|info| info.name());
+            if known == Some(name.as_str()) || !replica.am_member() {
+                return Ok(Default::default());
+            }
+            Ok(replica.author_control(device, &Control::Profile(name.clone()), now)?)
+        })
+        .await;
+    if let Err(error) = result {
+        tracing::warn!("the name could not be written: {error}");
+    }
+}

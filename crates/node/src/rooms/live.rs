@@ -1,0 +1,201 @@
+//! Live delivery: new events go whole to gossip. Gossip is a hint, synchronisation is the truth.
+//!
+//! One task a room: it follows the room's topics as its epochs change, hands on what this node says,
+//! and takes in what others say. Events that do not fit in here are dropped: the next announcement
+//! on a synchronisation stream brings them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ayni_core::event::{CheckedRun, Event};
+use ayni_core::id::{PeerId, TopicId};
+use ayni_core::limits::MAX_GOSSIP_EVENT;
+use ayni_core::proto::Gossip as GossipFrame;
+use ayni_core::wire;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, SelectAll};
+use futures_util::{FutureExt, StreamExt};
+use iroh_gossip::api::{Event as GossipEvent, GossipReceiver, GossipSender, GossipTopic};
+use tokio::sync::mpsc;
+
+use super::handle::RoomHandle;
+use crate::inner::Inner;
+use crate::transport::endpoint::endpoint_id;
+
+/// Own events that wait to be handed to gossip; further ones are left to synchronisation.
+const OUTBOX: usize = 256;
+/// Most topics of one room at a time (DESIGN.md 4: current epoch heads).
+const MAX_TOPICS: usize = 4;
+/// Members that gossip is told of when it joins a topic.
+const BOOTSTRAP: usize = 8;
+/// Events heard that are being stored at once: one commit takes many of them.
+const STORING: usize = 64;
+/// With no neighbor, gossip is told of the connected members this often: it does not heal alone.
+const REJOIN: Duration = Duration::from_secs(5);
+
+/// What a room's live task is told.
+#[derive(Debug)]
+pub(crate) enum Live {
+    /// Publish this event of ours.
+    Publish(Event),
+    /// A member connected.
+    Connected(PeerId),
+}
+
+/// Starts a room's live task; returns where to tell it things.
+pub(crate) fn start(inner: &Arc<Inner>, room: &Arc<RoomHandle>) -> mpsc::Sender<Live> {
+    let (sender, receiver) = mpsc::channel(OUTBOX);
+    let task = Task {
+        inner: inner.clone(),
+        room: room.clone(),
+        topics: BTreeMap::new(),
+        incoming: SelectAll::new(),
+        storing: FuturesUnordered::new(),
+    };
+    inner.tasks.spawn(inner.cancel.clone().run_until_cancelled_owned(task.run(receiver)));
+    sender
+}
+
+struct Task {
+    inner: Arc<Inner>,
+    room: Arc<RoomHandle>,
+    topics: BTreeMap<TopicId, GossipSender>,
+    incoming: SelectAll<GossipReceiver>,
+    storing: FuturesUnordered<BoxFuture<'static, ()>>,
+}
+
+impl Task {
+    async fn run(mut self, mut told: mpsc::Receiver<Live>) {
+        let mut changed = self.room.changed.subscribe();
+        let mut rejoin = tokio::time::interval(REJOIN);
+        self.follow_topics().await;
+        loop {
+            tokio::select! {
+                message = told.recv() => match message {
+                    Some(Live::Publish(event)) => self.publish(&event).await,
+                    Some(Live::Connected(peer)) => self.join_peers(vec![peer]).await,
+                    None => return,
+                },
+                Some(event) = self.incoming.next(),
+                    if !self.incoming.is_empty() && self.storing.len() < STORING =>
+                {
+                    if let Ok(event) = event {
+                        self.heard(event);
+                    }
+                }
+                Some(()) = self.storing.next(), if !self.storing.is_empty() => {}
+                result = changed.changed() => {
+                    if result.is_err() { return }
+                    self.follow_topics().await;
+                }
+                _ = rejoin.tick() => {
+                    if self.room.lock().neighbors.is_empty() {
+                        let peers = self.inner.connected_members(&self.room);
+                        self.join_peers(peers).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Subscribes to the topics of the current epochs, and leaves others.
+    async fn follow_topics(&mut self) {
+        let wanted = self.wanted_topics();
+        self.topics.retain(|topic, _| wanted.contains(topic));
+        for topic in wanted {
+            if self.topics.contains_key(&topic) {
+                continue;
+            }
+            let peers = self.inner.connected_members(&self.room);
+            let bootstrap = peers.iter().filter_map(endpoint_id).take(BOOTSTRAP).collect();
+            let Some(gossip) = self.inner.gossip() else { return };
+            match gossip.subscribe(topic.0.into(), bootstrap).await {
+                Ok(subscribed) => self.add(topic, subscribed),
+                Err(error) => tracing::debug!("gossip: {error}"),
+            }
+        }
+    }
+
+    fn add(&mut self, topic: TopicId, subscribed: GossipTopic) {
+        let (sender, receiver) = subscribed.split();
+        self.topics.insert(topic, sender);
+        self.incoming.push(receiver);
+    }
+
+    fn wanted_topics(&self) -> Vec<TopicId> {
+        let state = self.room.lock();
+        if !state.room.am_member() {
+            return vec![];
+        }
+        let members = state.room.members();
+        let known = |id: &ayni_core::id::EpochId| state.room.secret(id);
+        let deepest =
+            members.epochs().filter(|(id, _)| known(id).is_some()).map(|(_, info)| info.depth);
+        let deepest = deepest.max();
+        let heads = members.epochs().filter(|(_, info)| Some(info.depth) == deepest);
+        heads
+            .filter_map(|(id, _)| known(id).map(|secret| secret.topic(state.room.id())))
+            .take(MAX_TOPICS)
+            .collect()
+    }
+
+    async fn join_peers(&mut self, peers: Vec<PeerId>) {
+        let peers: Vec<_> = peers.iter().filter_map(endpoint_id).take(BOOTSTRAP).collect();
+        for sender in self.topics.values() {
+            let _ = sender.join_peers(peers.clone()).await;
+        }
+    }
+
+    async fn publish(&mut self, event: &Event) {
+        let topic = self.room.lock().room.topic();
+        let Some(sender) = topic.and_then(|topic| self.topics.get(&topic)) else { return };
+        if event.size() > MAX_GOSSIP_EVENT {
+            // Too large to go whole: the announcement on the synchronisation streams is the hint.
+            return;
+        }
+        let message = wire::encode(&GossipFrame::Event(event.to_raw()));
+        let _ = sender.broadcast(Bytes::from(message)).await;
+    }
+
+    fn heard(&mut self, event: GossipEvent) {
+        match event {
+            GossipEvent::NeighborUp(id) => {
+                let peer = PeerId(*id.as_bytes());
+                self.room.lock().neighbors.insert(peer);
+                self.inner.meet(peer);
+            }
+            GossipEvent::NeighborDown(id) => {
+                self.room.lock().neighbors.remove(&PeerId(*id.as_bytes()));
+            }
+            GossipEvent::Received(message) => self.received(&message.content),
+            GossipEvent::Lagged => {
+                tracing::debug!("gossip lagged; synchronisation brings the rest")
+            }
+        }
+    }
+
+    fn received(&self, content: &[u8]) {
+        let Ok(GossipFrame::Event(raw)) = wire::decode::<GossipFrame>(content) else { return };
+        let Ok(event) = Event::from_raw(raw) else { return };
+        // Cheap checks first: a replay costs no signature.
+        let held = self
+            .room
+            .lock()
+            .room
+            .logs()
+            .log(&event.log())
+            .is_some_and(|log| log.positions().contains(event.seq()));
+        if held {
+            return;
+        }
+        let Ok(run) = CheckedRun::new(self.room.id(), vec![event]) else { return };
+        // A refusal is no fault of the neighbor that forwarded it.
+        let (inner, room) = (self.inner.clone(), self.room.clone());
+        let storing = async move {
+            let _ = room.change(&inner, |room, now| Ok(room.accept(run, now)?)).await;
+        };
+        self.storing.push(storing.boxed());
+    }
+}

@@ -1,0 +1,16 @@
+//! Rooms of a running node: replicas backed by the store, synchronised with peers.
+//!
+//! Invariants: a replica's lock is held for computation only, never across an await; the order in
+//! which events enter the replica is the order in which they enter the store (both under the lock);
+//! nothing is announced, sent or shown before it is durable.
+
+pub(crate) mod contact;
+pub(crate) mod handle;
+pub(crate) mod invite;
+pub(crate) mod join;
+pub(crate) mod live;
+pub(crate) mod messages;
+pub(crate) mod serve;
+pub(crate) mod sync;
+
+pub(crate) use handle::RoomHandle;

@@ -1,0 +1,357 @@
+//! Drives the synchronisation of one room with one peer: `ayni_core::sync::Session` between a QUIC
+//! stream and the store.
+//!
+//! Three tasks a session: one reads frames, one writes frames and serves requests from the store,
+//! and one runs the machine between them. So a peer that does not read delays only what is sent to
+//! it, and a slow disk only what is received.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ayni_core::event::{CheckedRun, Event, RawEvent};
+use ayni_core::log::Frontier;
+use ayni_core::room::Reject;
+use ayni_core::sync::frame::SyncFrame;
+use ayni_core::sync::{Input, Output, Session, SessionId, View};
+use ayni_core::ticket::PeerAddr;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::handle::{Refusal, RoomHandle};
+use super::serve;
+use crate::inner::Inner;
+use crate::transport::stream::{FrameReceiver, FrameSender};
+use crate::transport::{Link, Stream};
+
+/// Frames that were read and wait for the machine: enough to keep disk and network busy at once.
+const INBOX: usize = 4;
+/// Frames and requests that wait to be sent. A peer that reads so slowly that more pile up is
+/// dropped; announcements stop at half of it.
+const OUTBOX: usize = 64;
+/// How long changes are gathered before they are announced: long enough for gossip to be faster.
+const ANNOUNCE_DELAY: Duration = Duration::from_millis(100);
+/// How long the peer may leave a request of ours without a frame.
+const STALL: Duration = Duration::from_secs(30);
+/// Mean time between two comparisons of states on a quiet session, times half the sessions.
+const CHECK_EVERY: Duration = Duration::from_secs(45);
+
+/// What the writing task is asked to do.
+enum Job {
+    Send(SyncFrame),
+    Serve(u64, Frontier),
+    ServeNewest(u64, u32),
+}
+
+/// Runs a session on an open stream until it ends.
+pub(crate) async fn run(inner: Arc<Inner>, room: Arc<RoomHandle>, link: Link, stream: Stream) {
+    let active = room.begin_session(link.peer(), link.stable_id());
+    let (send, recv) = stream.split();
+    let (inbox, frames) = mpsc::channel(INBOX);
+    let (outbox, jobs) = mpsc::channel(OUTBOX);
+    let (served, served_count) = mpsc::unbounded_channel();
+    let cancel = inner.cancel.child_token();
+    let reader = inner.tasks.spawn(read(recv, inbox, cancel.clone()));
+    let writer = write(inner.clone(), room.clone(), send, jobs, served);
+    let writer = inner.tasks.spawn(cancel.clone().run_until_cancelled_owned(writer));
+    let mut driver = Driver {
+        inner: inner.clone(),
+        room: room.clone(),
+        link: link.clone(),
+        id: active.id,
+        session: Session::new(active.id),
+        outbox,
+        heard: Instant::now(),
+    };
+    let result = tokio::select! {
+        result = driver.run(frames, served_count) => result,
+        () = active.cancel.cancelled() => Ok(()),
+        () = inner.cancel.cancelled() => Ok(()),
+    };
+    if let Err(reason) = result {
+        tracing::debug!(peer = %link.peer().short(), room = %room.id().short(), "sync ended: {reason}");
+    }
+    room.end_session(link.peer(), active.id);
+    cancel.cancel();
+    reader.abort();
+    writer.abort();
+}
+
+async fn read(mut recv: FrameReceiver, inbox: mpsc::Sender<SyncFrame>, cancel: CancellationToken) {
+    loop {
+        let frame = tokio::select! {
+            frame = recv.next::<SyncFrame>() => frame,
+            () = cancel.cancelled() => return,
+        };
+        let Ok(Some(frame)) = frame else { return };
+        if frame.check().is_err() || inbox.send(frame).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn write(
+    inner: Arc<Inner>,
+    room: Arc<RoomHandle>,
+    mut send: FrameSender,
+    mut jobs: mpsc::Receiver<Job>,
+    served: mpsc::UnboundedSender<()>,
+) {
+    while let Some(job) = jobs.recv().await {
+        let result = match job {
+            Job::Send(frame) => send.send(&frame).await.map_err(|error| error.to_string()),
+            Job::Serve(want, ranges) => {
+                let result = serve::ranges(&inner, room.id(), want, &ranges, &mut send).await;
+                let _ = served.send(());
+                result
+            }
+            Job::ServeNewest(want, count) => {
+                let result = serve::newest(&inner, room.id(), want, count, &mut send).await;
+                let _ = served.send(());
+                result
+            }
+        };
+        if let Err(error) = result {
+            tracing::debug!("sending ended: {error}");
+            return;
+        }
+    }
+}
+
+struct Driver {
+    inner: Arc<Inner>,
+    room: Arc<RoomHandle>,
+    link: Link,
+    id: SessionId,
+    session: Session,
+    outbox: mpsc::Sender<Job>,
+    heard: Instant,
+}
+
+impl Driver {
+    async fn run(
+        &mut self,
+        mut frames: mpsc::Receiver<SyncFrame>,
+        mut served: mpsc::UnboundedReceiver<()>,
+    ) -> Result<(), String> {
+        let mut changed = self.room.changed.subscribe();
+        self.handle(Input::Start).await?;
+        self.send_peers()?;
+        let mut check = Instant::now() + self.next_check();
+        let mut announce: Option<Instant> = None;
+        loop {
+            let due = announce.unwrap_or(check).min(check);
+            tokio::select! {
+                frame = frames.recv() => {
+                    let Some(frame) = frame else { return Ok(()) };
+                    self.heard = Instant::now();
+                    self.handle(Input::Frame(frame)).await?;
+                }
+                Some(()) = served.recv() => self.session.served(),
+                result = changed.changed(), if announce.is_none() => {
+                    if result.is_err() { return Ok(()) }
+                    announce = Some(Instant::now() + ANNOUNCE_DELAY);
+                }
+                () = tokio::time::sleep_until(due) => {
+                    if announce.is_some_and(|at| at <= Instant::now()) {
+                        changed.borrow_and_update();
+                        announce = None;
+                        // A busy outbox hears of it with the next change or check.
+                        if self.outbox.capacity() > OUTBOX / 2 {
+                            self.handle(Input::Changed).await?;
+                        } else {
+                            announce = Some(Instant::now() + ANNOUNCE_DELAY);
+                        }
+                    }
+                    if check <= Instant::now() {
+                        check = Instant::now() + self.next_check();
+                        self.check().await?;
+                    }
+                }
+            }
+            if self.session.is_waiting() && self.heard.elapsed() > STALL {
+                return Err("the peer stalls".into());
+            }
+        }
+    }
+
+    async fn check(&mut self) -> Result<(), String> {
+        if !self.room.is_shared_with(&self.inner, &self.link.peer()) {
+            return Err("the peer is not a member any more".into());
+        }
+        self.session.forgive();
+        if self.outbox.capacity() > OUTBOX / 2 {
+            self.handle(Input::Check).await?;
+        }
+        Ok(())
+    }
+
+    fn next_check(&self) -> Duration {
+        let sessions = u32::try_from(self.room.lock().sessions.len()).unwrap_or(u32::MAX);
+        let mean = if self.session.is_waiting() { STALL } else { CHECK_EVERY };
+        mean.mul_f64(0.67 + 0.66 * self.inner.jitter()) * (sessions / 2).clamp(1, 8)
+    }
+
+    /// Feeds the machine, and does what it says until it says nothing more.
+    async fn handle(&mut self, input: Input) -> Result<(), String> {
+        let mut inputs = vec![input];
+        while let Some(input) = inputs.pop() {
+            let outputs = self.step(input)?;
+            for output in outputs {
+                match output {
+                    Output::Send(frame) => self.job(Job::Send(frame))?,
+                    Output::Serve(want, ranges) => self.job(Job::Serve(want, ranges))?,
+                    Output::ServeNewest(want, count) => self.job(Job::ServeNewest(want, count))?,
+                    Output::Receive(events) => inputs.extend(self.receive(events).await?),
+                    Output::Peers(addrs) => self.learn_peers(addrs),
+                    Output::CaughtUp => self.caught_up(),
+                }
+            }
+        }
+        if self.session.is_presentable() && self.room.lock().room.am_member() {
+            self.room.ready.send_if_modified(|ready| !std::mem::replace(ready, true));
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, input: Input) -> Result<Vec<Output>, String> {
+        let mut state = self.room.lock();
+        let state = &mut *state;
+        let view = View { held: &state.durable, state: &state.room };
+        self.session
+            .handle(input, view, &mut state.claims)
+            .map_err(|violation| violation.to_string())
+    }
+
+    fn job(&self, job: Job) -> Result<(), String> {
+        self.outbox.try_send(job).map_err(|_| "the peer reads too slowly".to_owned())
+    }
+
+    /// Checks and stores received events. Returns what the machine must know of it.
+    async fn receive(&mut self, raw: Vec<RawEvent>) -> Result<Option<Input>, String> {
+        let events: Result<Vec<Event>, _> = raw.into_iter().map(Event::from_raw).collect();
+        let run = events
+            .and_then(|events| CheckedRun::new(self.room.id(), events))
+            .map_err(|error| error.to_string())?;
+        let (Some(first), Some(last)) = (run.events().first(), run.events().last()) else {
+            return Ok(None);
+        };
+        let (log, range) = (first.log(), first.seq()..last.seq().saturating_add(1));
+        let changed = self.room.change(&self.inner, |room, now| Ok(room.accept(run, now)?)).await;
+        match changed.map_err(|error| error.to_string())? {
+            Ok(events) => {
+                if events.iter().any(|event| event.log().lane == ayni_core::log::Lane::Control) {
+                    // What was refused for want of control events may be acceptable now.
+                    self.session.forgive();
+                }
+                Ok(None)
+            }
+            Err(Refusal::Reject(reject)) => {
+                self.inner.note_reject(self.link.peer(), self.room.id(), reject);
+                let again = matches!(reject, Reject::MissingDeps | Reject::UnknownAuthor);
+                tracing::debug!(%reject, again, "events refused");
+                Ok(Some(Input::Refused(log, range)))
+            }
+            Err(Refusal::Author(_)) => Ok(None),
+        }
+    }
+
+    /// Tells the peer where other members can be reached.
+    fn send_peers(&self) -> Result<(), String> {
+        let addrs = self.inner.addresses_for(&self.room, &self.link.peer());
+        if addrs.is_empty() { Ok(()) } else { self.job(Job::Send(SyncFrame::Peers(addrs))) }
+    }
+
+    fn learn_peers(&self, addrs: Vec<PeerAddr>) {
+        let me = self.inner.me();
+        let members =
+            addrs.into_iter().filter(|addr| addr.peer != me && self.room.is_member(&addr.peer));
+        for addr in members {
+            self.inner.learn_address(addr);
+        }
+    }
+
+    fn caught_up(&self) {
+        tracing::debug!(peer = %self.link.peer().short(), session = self.id.0, "caught up");
+        self.inner.want_secrets(&self.room, &self.link);
+    }
+}
+
+/// First pause before a refused or broken session is tried again, doubled up to [`MAX_RETRY`].
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// Longest pause.
+const MAX_RETRY: Duration = Duration::from_secs(60);
+/// How long the higher peer waits for the lower one to open, so that they do not both.
+const YIELD: Duration = Duration::from_millis(300);
+
+/// Keeps a room synchronised over a link, in a task of its own, until either ends. Does nothing
+/// where that is done already, or where the peer does not belong to the room.
+pub(crate) fn maintain(inner: &Arc<Inner>, room: &Arc<RoomHandle>, link: &Link) {
+    if link.is_closed() || !room.is_shared_with(inner, &link.peer()) {
+        return;
+    }
+    {
+        let mut state = room.lock();
+        if state.maintained.get(&link.peer()) == Some(&link.stable_id()) {
+            return;
+        }
+        state.maintained.insert(link.peer(), link.stable_id());
+    }
+    let task = keep(inner.clone(), room.clone(), link.clone());
+    inner.tasks.spawn(inner.cancel.clone().run_until_cancelled_owned(task));
+}
+
+async fn keep(inner: Arc<Inner>, room: Arc<RoomHandle>, link: Link) {
+    let peer = link.peer();
+    let mut pause = FIRST_RETRY;
+    if inner.me() > peer {
+        tokio::time::sleep(YIELD).await;
+    }
+    while !link.is_closed() && is_maintained(&room, &link) && room.is_shared_with(&inner, &peer) {
+        if has_session(&room, &link) {
+            pause = FIRST_RETRY;
+        } else {
+            match link.open(ayni_core::proto::service::SYNC, Some(room.id())).await {
+                // The peer may have opened meanwhile; the lower peer's stream stays.
+                Ok(_) if has_session(&room, &link) && peer < inner.me() => {}
+                Ok(stream) => run(inner.clone(), room.clone(), link.clone(), stream).await,
+                Err(error) => tracing::debug!(peer = %peer.short(), "sync not opened: {error}"),
+            }
+        }
+        tokio::select! {
+            _ = link.connection().closed() => break,
+            () = tokio::time::sleep(pause.mul_f64(0.75 + 0.5 * inner.jitter())) => {}
+        }
+        pause = (pause * 2).min(MAX_RETRY);
+    }
+    let mut state = room.lock();
+    if state.maintained.get(&peer) == Some(&link.stable_id()) {
+        state.maintained.remove(&peer);
+    }
+}
+
+fn is_maintained(room: &RoomHandle, link: &Link) -> bool {
+    room.lock().maintained.get(&link.peer()) == Some(&link.stable_id())
+}
+
+fn has_session(room: &RoomHandle, link: &Link) -> bool {
+    room.lock().sessions.get(&link.peer()).is_some_and(|active| active.link == link.stable_id())
+}
+
+/// Serves `sync/1`: the peer opened a session.
+pub(crate) async fn accept(
+    inner: Arc<Inner>,
+    room: Arc<RoomHandle>,
+    link: Link,
+    mut stream: Stream,
+) {
+    // Both may open at once: the lower peer's stream stays, on both sides.
+    if has_session(&room, &link) && inner.me() < link.peer() {
+        crate::dispatch::answer(&mut stream, ayni_core::proto::Opened::Busy).await;
+        return;
+    }
+    if crate::dispatch::accept(&mut stream).await {
+        maintain(&inner, &room, &link);
+        run(inner, room, link, stream).await;
+    }
+}

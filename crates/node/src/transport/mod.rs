@@ -1,0 +1,9 @@
+//! The network edge: one iroh endpoint, and one link for each connected peer.
+
+pub(crate) mod endpoint;
+pub(crate) mod link;
+pub(crate) mod links;
+pub(crate) mod stream;
+
+pub(crate) use link::{Link, OpenError};
+pub(crate) use stream::{Stream, StreamError};

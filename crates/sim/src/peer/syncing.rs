@@ -1,0 +1,244 @@
+//! Driving the sessions of a room.
+
+use std::collections::VecDeque;
+
+use ayni_core::clock::Millis;
+use ayni_core::event::{CheckedRun, Event, EventError, RawEvent};
+use ayni_core::frame::{self, FrameBuffer};
+use ayni_core::log::{Lane, LogId};
+use ayni_core::room::Room;
+use ayni_core::sync::frame::SyncFrame;
+use ayni_core::sync::{Input, Output, Session, SessionId, View};
+
+use super::{Outgoing, Packet, Peer, PeerNo, Running};
+
+/// How long a peer may leave our requests without any frame: a slow one must not hold up the room,
+/// since nobody else is asked for what was asked of it.
+const STALL_MS: Millis = 15_000;
+
+/// An open stream to one peer.
+#[derive(Debug)]
+pub(super) struct Stream {
+    id: SessionId,
+    pub(super) session: Session,
+    buffer: FrameBuffer,
+    heard: Millis,
+}
+
+impl Peer {
+    /// Whether it synchronises with `other`: with members; with who admitted it, as a newcomer; and
+    /// with who left, as long as it has something that counts and that is not here.
+    pub fn accepts(&self, other: PeerNo) -> bool {
+        let Some(room) = self.room() else { return false };
+        let Some((device, account)) = self.others.get(&other) else { return false };
+        let members = room.members();
+        let newcomer = members.genesis().is_none();
+        let member = members.is_member_device(device)
+            || members.account(account).is_some_and(|info| info.devices.is_empty());
+        newcomer || member || lacks_words_of(room, other, self)
+    }
+
+    /// Whether a session with `other` is open.
+    pub fn has_session(&self, other: PeerNo) -> bool {
+        self.running.as_ref().is_some_and(|running| running.streams.contains_key(&other))
+    }
+
+    /// Returns with whom sessions are open.
+    pub fn sessions(&self) -> Vec<PeerNo> {
+        let streams = self.running.iter().flat_map(|running| running.streams.keys());
+        streams.copied().collect()
+    }
+
+    /// Opens a session with `other`.
+    pub fn open_session(&mut self, other: PeerNo, now: Millis) -> Vec<Outgoing> {
+        let Some(running) = &mut self.running else { return vec![] };
+        let id = SessionId(running.next_session);
+        running.next_session += 1;
+        let session = Session::new(id);
+        let stream = Stream { id, session, buffer: FrameBuffer::default(), heard: now };
+        running.streams.insert(other, stream);
+        self.feed(other, Input::Start, now)
+    }
+
+    /// Ends the session with `other`.
+    pub fn end_session(&mut self, other: PeerNo) {
+        let Some(running) = &mut self.running else { return };
+        if let Some(stream) = running.streams.remove(&other) {
+            running.claims.end(stream.id);
+            // What it waited for can be asked of others.
+            running.changed = true;
+        }
+    }
+
+    /// Whether something changed that sessions were not told of.
+    pub fn has_news(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.changed)
+    }
+
+    /// Tells all sessions of changes.
+    pub fn announce(&mut self, now: Millis) -> Vec<Outgoing> {
+        if let Some(running) = &mut self.running {
+            running.changed = false;
+        }
+        let others = self.sessions();
+        others.into_iter().flat_map(|other| self.feed(other, Input::Changed, now)).collect()
+    }
+
+    /// Compares states with `other`.
+    pub fn check(&mut self, other: PeerNo, now: Millis) -> Vec<Outgoing> {
+        self.feed(other, Input::Check, now)
+    }
+
+    /// Ends sessions that wait too long, and those with who is no member and has nothing more to say.
+    pub fn sweep(&mut self, now: Millis) -> Vec<Outgoing> {
+        let Some(running) = &self.running else { return vec![] };
+        let stalled = |stream: &Stream| {
+            stream.session.is_waiting() && now > stream.heard.saturating_add(STALL_MS)
+        };
+        let ended: Vec<PeerNo> = running
+            .streams
+            .iter()
+            .filter(|(other, stream)| stalled(stream) || !self.accepts(**other))
+            .map(|(other, _)| *other)
+            .collect();
+        ended.into_iter().map(|other| self.hang_up(other)).collect()
+    }
+
+    fn hang_up(&mut self, other: PeerNo) -> Outgoing {
+        self.end_session(other);
+        Outgoing { to: other, packet: Packet::Bye }
+    }
+
+    pub(super) fn take_frames(&mut self, from: PeerNo, bytes: &[u8], now: Millis) -> Vec<Outgoing> {
+        let Some(stream) = self.running.as_mut().and_then(|it| it.streams.get_mut(&from)) else {
+            return vec![];
+        };
+        stream.heard = now;
+        stream.buffer.push(bytes);
+        let mut out = Vec::new();
+        loop {
+            let Some(stream) = self.running.as_mut().and_then(|it| it.streams.get_mut(&from)) else {
+                return out;
+            };
+            let frame = stream.buffer.next_frame::<SyncFrame>();
+            match frame.and_then(|frame| frame.map(|it| it.check().map(|()| it)).transpose()) {
+                Ok(Some(frame)) => out.extend(self.feed(from, Input::Frame(frame), now)),
+                Ok(None) => return out,
+                Err(_) => {
+                    self.counts.liars += 1;
+                    out.push(self.hang_up(from));
+                    return out;
+                }
+            }
+        }
+    }
+
+    /// Feeds the machine, and does what it says until it says nothing more.
+    fn feed(&mut self, other: PeerNo, input: Input, now: Millis) -> Vec<Outgoing> {
+        let mut out = Vec::new();
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let Some(running) = &mut self.running else { return out };
+            let Running { room: Some(room), claims, streams, .. } = running else { return out };
+            let Some(stream) = streams.get_mut(&other) else { return out };
+            let held = room.frontier();
+            let view = View { held: &held, state: room };
+            let outputs = match stream.session.handle(input, view, claims) {
+                Ok(outputs) => outputs,
+                Err(violation) => {
+                    self.counts.violations.push(violation);
+                    out.push(self.hang_up(other));
+                    return out;
+                }
+            };
+            for output in outputs {
+                match output {
+                    Output::Send(frame) => out.extend(send(other, &frame)),
+                    Output::Serve(want, ranges) => {
+                        let runs = self.store.serve(&ranges);
+                        out.extend(self.serve(other, want, runs));
+                    }
+                    Output::ServeNewest(want, count) => {
+                        let runs = self.store.newest(count, self.clock(now));
+                        out.extend(self.serve(other, want, runs));
+                    }
+                    Output::Receive(events) => match self.take_run(events, now) {
+                        Ok(refused) => inputs.extend(refused),
+                        Err(_) => {
+                            self.counts.liars += 1;
+                            out.push(self.hang_up(other));
+                            return out;
+                        }
+                    },
+                    Output::Peers(_) | Output::CaughtUp => {}
+                }
+            }
+        }
+        out
+    }
+
+    fn serve(&mut self, other: PeerNo, want: u64, runs: Vec<Vec<Event>>) -> Vec<Outgoing> {
+        if self.mute {
+            return vec![];
+        }
+        let device = self.others.get(&other).map(|(device, _)| *device);
+        let member = device.is_some_and(|device| {
+            self.room().is_some_and(|room| room.members().is_member_device(&device))
+        });
+        // Who left hands over what it has, and gets nothing.
+        let runs = if member { runs } else { vec![] };
+        let frames = runs.into_iter().map(|run| {
+            SyncFrame::Run(want, run.iter().map(Event::to_raw).collect())
+        });
+        let out = frames.chain([SyncFrame::Done(want)]).filter_map(|frame| send(other, &frame));
+        let out = out.collect();
+        if let Some(stream) = self.running.as_mut().and_then(|it| it.streams.get_mut(&other)) {
+            stream.session.served();
+        }
+        out
+    }
+
+    /// Checks and keeps received events. Returns what the machine must know of it.
+    fn take_run(&mut self, raw: Vec<RawEvent>, now: Millis) -> Result<Option<Input>, EventError> {
+        let now = self.clock(now);
+        let room = self.running.as_mut().and_then(|running| running.room.as_mut());
+        let Some(room) = room else { return Ok(None) };
+        let events = raw.into_iter().map(Event::from_raw).collect::<Result<Vec<_>, _>>()?;
+        let run = CheckedRun::new(room.id(), events)?;
+        let (Some(first), Some(last)) = (run.events().first(), run.events().last()) else {
+            return Ok(None);
+        };
+        let (log, range) = (first.log(), first.seq()..last.seq().saturating_add(1));
+        let held = room.frontier();
+        let again = run.events().iter().filter(|it| held.contains(&it.log(), it.seq())).count();
+        self.counts.synced += run.events().len() as u64;
+        self.counts.again += again as u64;
+        match room.accept(run, now) {
+            Ok(accepted) => {
+                self.arrived.extend(accepted.events.iter().map(Event::id));
+                self.commit(&accepted);
+                Ok(None)
+            }
+            Err(reject) => {
+                *self.counts.refused.entry(reject.to_string()).or_default() += 1;
+                Ok(Some(Input::Refused(log, range)))
+            }
+        }
+    }
+}
+
+fn send(to: PeerNo, frame: &SyncFrame) -> Option<Outgoing> {
+    frame::encode(frame).ok().map(|bytes| Outgoing { to, packet: Packet::Sync(bytes) })
+}
+
+/// Whether `other` left, and said something before that has not arrived.
+fn lacks_words_of(room: &Room, other: PeerNo, peer: &Peer) -> bool {
+    let Some((device, account)) = peer.others.get(&other) else { return false };
+    let Some(info) = room.members().account(account) else { return false };
+    info.terms.iter().any(|term| {
+        let log = LogId { lane: Lane::Chat, device: *device, term: *term };
+        let end = room.members().end_of(&log);
+        let held = room.frontier().runs(&log).map_or(0, ayni_core::log::Runs::count);
+        end.is_some_and(|end| held < end)
+    })
+}

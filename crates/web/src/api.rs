@@ -1,0 +1,449 @@
+//! The JSON of the local API: one struct a shape, keys pinned by golden tests and only ever added to.
+//!
+//! Ids are lowercase hexadecimal, times Unix milliseconds, sizes bytes; what is unknown is `null`.
+//! Requests refuse unknown keys, so that a mistyped option is an error and not a default; replies may
+//! gain keys, so a client ignores those that it does not know.
+
+mod convert;
+
+use std::net::SocketAddr;
+
+use ayni::{AccountId, EventId, PeerId, RoomId};
+use serde::{Deserialize, Serialize};
+
+/// Time that an invitation lasts where nothing else was said: seven days, in seconds.
+pub const INVITE_EXPIRES_S: u64 = 7 * 24 * 60 * 60;
+/// Time that joining waits for members where nothing else was said, in seconds.
+pub const JOIN_WAIT_S: u64 = 30;
+/// Messages listed where no limit was named: what fits on a few screens.
+pub const DEFAULT_LIMIT: usize = 50;
+/// Time that a request to a service may take where nothing else was said, in seconds.
+pub const REQUEST_TIMEOUT_S: u64 = 30;
+
+/// Who this node is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Id {
+    /// This device.
+    #[serde(with = "text")]
+    pub peer_id: PeerId,
+    /// The account that certified it.
+    #[serde(with = "text")]
+    pub account_id: AccountId,
+    /// The name shown to others.
+    pub name: String,
+}
+
+/// One room in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Room {
+    /// The room.
+    #[serde(with = "text")]
+    pub room: RoomId,
+    /// Its name; for a direct room the other member's.
+    pub name: String,
+    /// How many accounts are members.
+    pub members: usize,
+    /// How many messages of others were not listed yet.
+    pub unread: u64,
+}
+
+/// A room that was made or joined.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomRef {
+    /// The room.
+    #[serde(with = "text")]
+    pub room: RoomId,
+    /// Its name.
+    pub name: String,
+}
+
+/// An invitation. The text is a secret: who has it can join.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ticket {
+    /// The ticket's text.
+    pub ticket: String,
+}
+
+/// A message that is durable here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Posted {
+    /// Its event.
+    #[serde(with = "text")]
+    pub event: EventId,
+}
+
+/// A direct message that is durable here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PostedDirect {
+    /// Its event.
+    #[serde(with = "text")]
+    pub event: EventId,
+    /// The direct room, made when it was missing.
+    #[serde(with = "text")]
+    pub room: RoomId,
+}
+
+/// One room's share of a broadcast.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PostedRoom {
+    /// The room.
+    #[serde(with = "text")]
+    pub room: RoomId,
+    /// The event in it.
+    #[serde(with = "text")]
+    pub event: EventId,
+}
+
+/// One line of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// The event.
+    #[serde(with = "text")]
+    pub event: EventId,
+    /// Its room.
+    #[serde(with = "text")]
+    pub room: RoomId,
+    /// The account that wrote it.
+    #[serde(with = "text")]
+    pub author: AccountId,
+    /// The device that wrote it.
+    #[serde(with = "text")]
+    pub device: PeerId,
+    /// The author's name as it is now.
+    pub name: String,
+    /// When, in Unix milliseconds, by the author's clock.
+    pub time: u64,
+    /// What it is.
+    pub kind: MessageKind,
+    /// The text; empty where the kind has none.
+    pub text: String,
+}
+
+/// What a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MessageKind {
+    /// Something that a person said.
+    Message,
+    /// The body cannot be read here: its key has not arrived.
+    Locked,
+    /// From a newer version.
+    #[serde(other)]
+    Unknown,
+}
+
+/// One member of a room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// The account.
+    #[serde(with = "text")]
+    pub account_id: AccountId,
+    /// Its devices known to the room.
+    #[serde(with = "text::list")]
+    pub devices: Vec<PeerId>,
+    /// The name it gave itself, or the start of its id.
+    pub name: String,
+    /// Whether it founded the room.
+    pub founder: bool,
+    /// Whether it is this node's own account.
+    pub me: bool,
+    /// Whether a device of it is connected to this node now.
+    pub online: bool,
+}
+
+/// How a peer is reached at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PeerPath {
+    /// A direct connection.
+    Direct,
+    /// Through a relay.
+    Relay,
+    /// Not connected, or in a way that this version does not know.
+    #[serde(other)]
+    None,
+}
+
+/// A peer that this node knows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Peer {
+    /// The peer.
+    #[serde(with = "text")]
+    pub peer_id: PeerId,
+    /// Its name, where it is known.
+    pub name: Option<String>,
+    /// How it is reached.
+    pub path: PeerPath,
+    /// Whether it was heard on the local network.
+    pub lan: bool,
+    /// Round trip of the path in use, in milliseconds with three decimals.
+    pub rtt_ms: Option<f64>,
+}
+
+/// A service that a peer offers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// Its name with the major version: `echo/1`.
+    pub name: String,
+    /// Whether it is a stream of bytes both ways; otherwise one request has one reply.
+    pub stream: bool,
+    /// Whether it came with Ayni or from a user.
+    pub builtin: bool,
+}
+
+/// How the node is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// This device.
+    #[serde(with = "text")]
+    pub peer_id: PeerId,
+    /// The account that certified it.
+    #[serde(with = "text")]
+    pub account_id: AccountId,
+    /// The name shown to others.
+    pub name: String,
+    /// The version of the program that runs it.
+    pub version: String,
+    /// The process that runs it.
+    pub pid: u32,
+    /// Its data folder; what is not Unicode in the name is replaced.
+    pub data: String,
+    /// The address of this API: `http://127.0.0.1:PORT`.
+    pub http: String,
+    /// Its network preset: `internet`, `lan` or `loopback`.
+    pub network: String,
+    /// Whether it has no network at all.
+    pub offline: bool,
+    /// UDP sockets it is bound to.
+    pub bound: Vec<SocketAddr>,
+    /// Addresses that others may reach it by.
+    pub addresses: Vec<SocketAddr>,
+    /// Peers connected now.
+    pub connected: usize,
+    /// Rooms known.
+    pub rooms: usize,
+    /// Joins that have not succeeded yet.
+    pub joining: usize,
+    /// Events stored, of all rooms.
+    pub events: u64,
+    /// Seconds since start.
+    pub uptime_s: u64,
+}
+
+/// One observation of `doctor`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Good, bad, or merely worth knowing.
+    pub ok: Option<bool>,
+    /// What was looked at.
+    pub what: String,
+    /// What was seen, and what to do about it.
+    pub detail: String,
+}
+
+/// Something that happened, as `/api/v1/events` tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// A message was stored: one of this node's own, or another's.
+    Message {
+        /// The message.
+        message: Message,
+    },
+    /// A room was created, joined, left, renamed, or its members changed.
+    Room {
+        /// The room.
+        #[serde(with = "text")]
+        room: RoomId,
+    },
+    /// Someone became a member.
+    Joined {
+        /// The room.
+        #[serde(with = "text")]
+        room: RoomId,
+        /// The new member.
+        #[serde(with = "text")]
+        account_id: AccountId,
+        /// Its name.
+        name: String,
+    },
+    /// Someone left.
+    Left {
+        /// The room.
+        #[serde(with = "text")]
+        room: RoomId,
+        /// Who.
+        #[serde(with = "text")]
+        account_id: AccountId,
+        /// Its name.
+        name: String,
+    },
+    /// A peer connected.
+    PeerUp {
+        /// The peer.
+        #[serde(with = "text")]
+        peer_id: PeerId,
+    },
+    /// A peer's last connection ended.
+    PeerDown {
+        /// The peer.
+        #[serde(with = "text")]
+        peer_id: PeerId,
+    },
+    /// This subscriber was too slow; so many events are missing here, and are in the store.
+    Lagged {
+        /// How many.
+        missed: u64,
+    },
+    /// From a newer version of the node.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Whose turn it is to act after a failure; the command line's exit codes follow it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// What was given is malformed, ambiguous, empty or too large.
+    Invalid,
+    /// There is no such thing.
+    NotFound,
+    /// Not permitted.
+    Denied,
+    /// The other side cannot be reached, or did not answer in time.
+    Unreachable,
+    /// This machine failed, or something that this version does not know.
+    #[serde(other)]
+    Internal,
+}
+
+/// What every failure looks like: `{"error":{"code","message"}}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The error.
+    pub error: ErrorDetail,
+}
+
+/// The inside of a [`Failure`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorDetail {
+    /// Whose turn it is to act.
+    pub code: ErrorCode,
+    /// One sentence for people.
+    pub message: String,
+}
+
+/// What `api.json` in the data folder says: where the node that serves this folder is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    /// `http://127.0.0.1:PORT`.
+    pub http: String,
+    /// The process that serves.
+    pub pid: u32,
+    /// The file that has the bearer token; if relative, to the data folder.
+    pub token_file: String,
+}
+
+/// The empty reply `{}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {}
+
+/// Body of `PUT /api/v1/name` and `POST /api/v1/rooms`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Named {
+    /// The new name.
+    pub name: String,
+}
+
+/// Body of `POST /api/v1/rooms/{room}/invites`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Invite {
+    /// How many accounts may join with it; `null`: any number.
+    #[serde(default)]
+    pub uses: Option<u32>,
+    /// How long it can be used, in seconds.
+    #[serde(default = "default_expires_s")]
+    pub expires_s: u64,
+}
+
+/// Body of `POST /api/v1/join`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Join {
+    /// The ticket's text.
+    pub ticket: String,
+    /// How long to wait for a member, in seconds.
+    #[serde(default = "default_wait_s")]
+    pub wait_s: u64,
+}
+
+/// Body of `POST /api/v1/rooms/{room}/messages` and `POST /api/v1/broadcast`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Text {
+    /// What to say.
+    pub text: String,
+}
+
+/// Body of `POST /api/v1/dm`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Direct {
+    /// To whom: a peer or account id, the start of one, or a name.
+    pub who: String,
+    /// What to say.
+    pub text: String,
+}
+
+fn default_expires_s() -> u64 {
+    INVITE_EXPIRES_S
+}
+
+fn default_wait_s() -> u64 {
+    JOIN_WAIT_S
+}
+
+/// Ids as their text form.
+mod text {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<T: Display, S: Serializer>(id: &T, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(id)
+    }
+
+    pub(super) fn deserialize<'de, T, D>(from: D) -> Result<T, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+
+    pub(super) mod list {
+        use std::fmt::Display;
+        use std::str::FromStr;
+
+        use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+        pub(in crate::api) fn serialize<T: Display, S: Serializer>(
+            ids: &[T],
+            to: S,
+        ) -> Result<S::Ok, S::Error> {
+            to.collect_seq(ids.iter().map(T::to_string))
+        }
+
+        pub(in crate::api) fn deserialize<'de, T, D>(from: D) -> Result<Vec<T>, D::Error>
+        where
+            T: FromStr<Err: Display>,
+            D: Deserializer<'de>,
+        {
+            let texts = Vec::<String>::deserialize(from)?;
+            texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
+        }
+    }
+}

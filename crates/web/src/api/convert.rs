@@ -1,0 +1,194 @@
+//! From the node's values to the JSON shapes: the one place where both are named.
+
+use std::error::Error as _;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::{
+    ErrorCode, ErrorDetail, Event, Finding, Id, Member, Message, MessageKind, Peer, PeerPath, Room,
+    RoomRef, Service,
+};
+
+impl From<ayni::Identity> for Id {
+    fn from(identity: ayni::Identity) -> Self {
+        Self { peer_id: identity.peer, account_id: identity.account, name: identity.name }
+    }
+}
+
+impl From<ayni::RoomInfo> for Room {
+    fn from(room: ayni::RoomInfo) -> Self {
+        Self { room: room.room, name: room.name, members: room.members, unread: room.unread }
+    }
+}
+
+impl From<ayni::RoomInfo> for RoomRef {
+    fn from(room: ayni::RoomInfo) -> Self {
+        Self { room: room.room, name: room.name }
+    }
+}
+
+impl From<ayni::Message> for Message {
+    fn from(message: ayni::Message) -> Self {
+        Self {
+            event: message.event,
+            room: message.room,
+            author: message.author,
+            device: message.device,
+            name: message.name,
+            time: message.time_ms,
+            kind: message.kind.into(),
+            text: message.text,
+        }
+    }
+}
+
+impl From<ayni::MessageKind> for MessageKind {
+    fn from(kind: ayni::MessageKind) -> Self {
+        match kind {
+            ayni::MessageKind::Message => Self::Message,
+            ayni::MessageKind::Locked => Self::Locked,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+impl From<ayni::Member> for Member {
+    fn from(member: ayni::Member) -> Self {
+        Self {
+            account_id: member.account,
+            devices: member.devices,
+            name: member.name,
+            founder: member.founder,
+            me: member.me,
+            online: member.online,
+        }
+    }
+}
+
+impl From<ayni::PeerInfo> for Peer {
+    fn from(peer: ayni::PeerInfo) -> Self {
+        Self {
+            peer_id: peer.peer,
+            name: peer.name,
+            path: match peer.path {
+                ayni::PeerPath::Direct => PeerPath::Direct,
+                ayni::PeerPath::Relay => PeerPath::Relay,
+                _ => PeerPath::None,
+            },
+            lan: peer.lan,
+            rtt_ms: peer.rtt.map(milliseconds),
+        }
+    }
+}
+
+/// Whole microseconds, so that no binary fraction shows in the JSON.
+fn milliseconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
+impl From<ayni::ServiceInfo> for Service {
+    fn from(service: ayni::ServiceInfo) -> Self {
+        Self { name: service.name, stream: service.stream, builtin: service.builtin }
+    }
+}
+
+impl From<ayni::Finding> for Finding {
+    fn from(finding: ayni::Finding) -> Self {
+        Self { ok: finding.ok, what: finding.what, detail: finding.detail }
+    }
+}
+
+impl Event {
+    /// Returns what is told of an event; none for the end of the stream, which is the socket's end.
+    pub(crate) fn from_node(event: ayni::Event) -> Option<Self> {
+        Some(match event {
+            ayni::Event::Message(message) => Self::Message { message: message.into() },
+            ayni::Event::RoomChanged(room) => Self::Room { room },
+            ayni::Event::Joined { room, account, name } => {
+                Self::Joined { room, account_id: account, name }
+            }
+            ayni::Event::Left { room, account, name } => {
+                Self::Left { room, account_id: account, name }
+            }
+            ayni::Event::PeerUp(peer_id) => Self::PeerUp { peer_id },
+            ayni::Event::PeerDown(peer_id) => Self::PeerDown { peer_id },
+            ayni::Event::Lagged(missed) => Self::Lagged { missed },
+            _ => return None,
+        })
+    }
+}
+
+impl From<ayni::ErrorKind> for ErrorCode {
+    fn from(kind: ayni::ErrorKind) -> Self {
+        match kind {
+            ayni::ErrorKind::Invalid => Self::Invalid,
+            ayni::ErrorKind::NotFound => Self::NotFound,
+            ayni::ErrorKind::Denied => Self::Denied,
+            // The node went away under the caller, who can ask again when it is back.
+            ayni::ErrorKind::Unreachable | ayni::ErrorKind::Closed => Self::Unreachable,
+            _ => Self::Internal,
+        }
+    }
+}
+
+impl From<&ayni::Error> for ErrorDetail {
+    /// Keeps the kind, and makes one sentence of the error and its causes.
+    fn from(error: &ayni::Error) -> Self {
+        let mut message = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            let _ = write!(message, ": {cause}");
+            source = cause.source();
+        }
+        Self { code: error.kind().into(), message }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ayni::{AccountId, EventId, PeerId, RoomId};
+
+    use super::*;
+
+    #[test]
+    fn a_message_keeps_author_and_device_apart() {
+        let message = Message::from(ayni::Message {
+            event: EventId([1; 32]),
+            room: RoomId([2; 32]),
+            author: AccountId([3; 32]),
+            device: PeerId([4; 32]),
+            name: "Rosa".into(),
+            time_ms: 1_700_000_000_123,
+            kind: ayni::MessageKind::Locked,
+            text: String::new(),
+            mine: false,
+        });
+        assert_eq!(message.author, AccountId([3; 32]));
+        assert_eq!(message.device, PeerId([4; 32]));
+        assert_eq!(message.time, 1_700_000_000_123);
+        assert_eq!(message.kind, MessageKind::Locked);
+    }
+
+    #[test]
+    fn a_round_trip_time_has_three_decimals() {
+        assert_eq!(serde_json::json!(milliseconds(Duration::from_nanos(1_234_567))), 1.235);
+        assert_eq!(serde_json::json!(milliseconds(Duration::from_micros(100))), 0.1);
+    }
+
+    #[test]
+    fn an_error_is_one_sentence_with_its_cause() {
+        let error = ayni::Error::Io {
+            what: "the file x could not be read".into(),
+            source: std::io::Error::other("it is gone"),
+        };
+        let detail = ErrorDetail::from(&error);
+        assert_eq!(detail.code, ErrorCode::Internal);
+        assert_eq!(detail.message, "the file x could not be read: it is gone");
+    }
+
+    #[test]
+    fn the_end_of_the_stream_is_not_an_event() {
+        assert_eq!(Event::from_node(ayni::Event::Closed), None);
+        assert_eq!(Event::from_node(ayni::Event::Lagged(3)), Some(Event::Lagged { missed: 3 }));
+    }
+}

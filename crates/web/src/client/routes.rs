@@ -1,0 +1,299 @@
+//! One method for every route that answers once.
+
+use std::time::Duration;
+
+use ayni::EventId;
+use ayni::limits::MAX_TEXT;
+use bytes::Bytes;
+use reqwest::{Method, RequestBuilder, Response, Url};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Client, ClientError, Result, Streaming, stream};
+use crate::api::{self, ErrorCode};
+
+/// Longest time for a call that works on this machine only: far more than a slow disk takes, so that
+/// only a node that hangs meets it.
+const LOCAL_TIMEOUT: Duration = Duration::from_mins(1);
+/// Time beyond what the caller granted the network, so that the node's own answer comes first.
+const GRACE: Duration = Duration::from_secs(30);
+
+impl Client {
+    /// Returns who this node is.
+    pub async fn id(&self) -> Result<api::Id> {
+        self.fetch(&["id"], &[]).await
+    }
+
+    /// Changes the name shown to others.
+    pub async fn set_name(&self, name: &str) -> Result<api::Id> {
+        self.send(Method::PUT, &["name"], &api::Named { name: name.to_owned() }, LOCAL_TIMEOUT)
+            .await
+    }
+
+    /// Returns how the node is.
+    pub async fn status(&self) -> Result<api::Status> {
+        self.fetch(&["status"], &[]).await
+    }
+
+    /// Returns what is reachable and why not, in plain words.
+    pub async fn doctor(&self) -> Result<Vec<api::Finding>> {
+        self.fetch(&["doctor"], &[]).await
+    }
+
+    /// Lists the rooms that this account is a member of.
+    pub async fn rooms(&self) -> Result<Vec<api::Room>> {
+        self.fetch(&["rooms"], &[]).await
+    }
+
+    /// Creates a room with this account as its founder.
+    pub async fn create_room(&self, name: &str) -> Result<api::RoomRef> {
+        self.post(&["rooms"], &api::Named { name: name.to_owned() }).await
+    }
+
+    /// Makes a ticket that lets `uses` accounts join (none: any number) for the time `expires`.
+    pub async fn invite(
+        &self,
+        room: &str,
+        uses: Option<u32>,
+        expires: Duration,
+    ) -> Result<api::Ticket> {
+        let body = api::Invite { uses, expires_s: expires.as_secs() };
+        self.post(&["rooms", room, "invites"], &body).await
+    }
+
+    /// Joins by a ticket and waits, up to `wait` rounded up to a second, until the room can be used.
+    /// Later than that is `Unreachable`, and joining goes on while the node runs.
+    pub async fn join(&self, ticket: &str, wait: Duration) -> Result<api::RoomRef> {
+        let body = api::Join { ticket: ticket.to_owned(), wait_s: whole_seconds(wait) };
+        self.send(Method::POST, &["join"], &body, wait.saturating_add(GRACE)).await
+    }
+
+    /// Leaves a room.
+    pub async fn leave(&self, room: &str) -> Result<()> {
+        let _: api::Done = self.post(&["rooms", room, "leave"], &api::Done {}).await?;
+        Ok(())
+    }
+
+    /// Says something in a room; returns after it is durable.
+    pub async fn say(&self, room: &str, text: &str) -> Result<EventId> {
+        check_text(text)?;
+        let body = api::Text { text: text.to_owned() };
+        let posted: api::Posted = self.post(&["rooms", room, "messages"], &body).await?;
+        Ok(posted.event)
+    }
+
+    /// Lists the newest `limit` messages of a room, oldest first, as they are read from the store.
+    /// With `mark_read` everything that was stored before counts as read.
+    pub async fn messages(
+        &self,
+        room: &str,
+        limit: usize,
+        mark_read: bool,
+    ) -> Result<Streaming<api::Message>> {
+        let (limit, mark_read) = (limit.to_string(), mark_read.to_string());
+        let query = [("limit", limit.as_str()), ("mark_read", mark_read.as_str())];
+        let url = self.url(&["rooms", room, "messages"], &query)?;
+        // No time limit on the whole: who reads decides how fast it goes.
+        let response = self.answer(self.http.request(Method::GET, url)).await?;
+        Ok(stream::messages(response))
+    }
+
+    /// Makes everything stored so far in a room count as read.
+    pub async fn mark_read(&self, room: &str) -> Result<()> {
+        self.messages(room, 0, true).await.map(drop)
+    }
+
+    /// Says something to one peer or account, in a direct room that is made when missing.
+    pub async fn dm(&self, who: &str, text: &str) -> Result<api::PostedDirect> {
+        check_text(text)?;
+        let body = api::Direct { who: who.to_owned(), text: text.to_owned() };
+        self.post(&["dm"], &body).await
+    }
+
+    /// Says something in every room.
+    pub async fn broadcast(&self, text: &str) -> Result<Vec<api::PostedRoom>> {
+        check_text(text)?;
+        self.post(&["broadcast"], &api::Text { text: text.to_owned() }).await
+    }
+
+    /// Lists the members of a room.
+    pub async fn members(&self, room: &str) -> Result<Vec<api::Member>> {
+        self.fetch(&["rooms", room, "members"], &[]).await
+    }
+
+    /// Lists the peers that this node knows.
+    pub async fn peers(&self) -> Result<Vec<api::Peer>> {
+        self.fetch(&["peers"], &[]).await
+    }
+
+    /// Lists what a peer offers to this node, or without a peer what this node provides.
+    pub async fn services(&self, peer: Option<&str>) -> Result<Vec<api::Service>> {
+        match peer {
+            Some(peer) => self.fetch(&["services"], &[("peer", peer)]).await,
+            None => self.fetch(&["services"], &[]).await,
+        }
+    }
+
+    /// Sends a request to a peer's service and returns the reply, within `timeout` rounded up to a
+    /// second.
+    pub async fn request(
+        &self,
+        peer: &str,
+        service: &str,
+        data: Bytes,
+        timeout: Duration,
+    ) -> Result<Bytes> {
+        if data.len() > crate::frame::MAX_SERVICE_BYTES {
+            return Err(ClientError::invalid(format!(
+                "the request has {} bytes, and a request may have {} at most",
+                data.len(),
+                crate::frame::MAX_SERVICE_BYTES
+            )));
+        }
+        let seconds = whole_seconds(timeout).to_string();
+        let query = [("peer", peer), ("service", service), ("timeout_s", &seconds)];
+        let url = self.url(&["request"], &query)?;
+        let request = self.http.request(Method::POST, url).body(data);
+        let response = self.answer(request.timeout(timeout.saturating_add(GRACE))).await?;
+        response.bytes().await.map_err(|error| broken(&error))
+    }
+
+    async fn fetch<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, &str)]) -> Result<T> {
+        let request = self.http.request(Method::GET, self.url(path, query)?).timeout(LOCAL_TIMEOUT);
+        decode(self.answer(request).await?).await
+    }
+
+    async fn post<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> Result<T> {
+        self.send(Method::POST, path, body, LOCAL_TIMEOUT).await
+    }
+
+    async fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &[&str],
+        body: &impl Serialize,
+        timeout: Duration,
+    ) -> Result<T> {
+        let request = self.http.request(method, self.url(path, &[])?).json(body).timeout(timeout);
+        decode(self.answer(request).await?).await
+    }
+
+    /// Sends the request with the token, and turns a failure that the node tells into an error.
+    async fn answer(&self, request: RequestBuilder) -> Result<Response> {
+        let sent = request.bearer_auth(&self.token).send().await;
+        let response = sent.map_err(|error| broken(&error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let body = response.bytes().await.map_err(|error| broken(&error))?;
+        Err(failure(status.as_u16(), &body))
+    }
+
+    /// Returns the URL of `/api/v1/` and the path, each part of it quoted.
+    pub(super) fn url(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Url> {
+        let mut url = Url::parse(&self.http()).expect("an IPv4 address and a port are a URL");
+        // A URL has no way to say these three.
+        if let Some(part) = path.iter().find(|part| matches!(**part, "" | "." | "..")) {
+            return Err(ClientError::invalid(format!(
+                "the name {part:?} is not usable: use the id"
+            )));
+        }
+        let mut segments = url.path_segments_mut().expect("http URLs have a path");
+        segments.clear().extend(["api", "v1"]).extend(path);
+        drop(segments);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        Ok(url)
+    }
+}
+
+/// Reads what the node said of a failure.
+pub(super) fn failure(status: u16, body: &[u8]) -> ClientError {
+    if let Ok(failure) = serde_json::from_slice::<api::Failure>(body) {
+        return failure.error.into();
+    }
+    let code = match status {
+        401 | 403 => ErrorCode::Denied,
+        404 => ErrorCode::NotFound,
+        400..=499 => ErrorCode::Invalid,
+        503 | 504 => ErrorCode::Unreachable,
+        _ => ErrorCode::Internal,
+    };
+    ClientError::new(code, format!("the node answered with HTTP status {status}"))
+}
+
+/// Told before anything is sent, in the node's words.
+fn check_text(text: &str) -> Result<()> {
+    if text.len() > MAX_TEXT {
+        return Err(ClientError::invalid(format!(
+            "the text has {} bytes, and a message may have {MAX_TEXT} at most",
+            text.len()
+        )));
+    }
+    Ok(())
+}
+
+async fn decode<T: DeserializeOwned>(response: Response) -> Result<T> {
+    let body = response.bytes().await.map_err(|error| broken(&error))?;
+    serde_json::from_slice(&body).map_err(|_| {
+        ClientError::internal("the node answered in a form that this version does not know")
+    })
+}
+
+pub(super) fn broken(error: &reqwest::Error) -> ClientError {
+    if error.is_timeout() && !error.is_connect() {
+        return ClientError::unreachable("the node on this machine did not answer in time");
+    }
+    ClientError::gone()
+}
+
+fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client() -> Client {
+        Client::new(([127, 0, 0, 1], 80).into(), "x")
+    }
+
+    #[test]
+    fn names_are_quoted_in_paths_and_queries() {
+        let url = client().url(&["rooms", "a/b ?#é", "leave"], &[("who", "a&b=c")]).expect("ok");
+        assert_eq!(url.path(), "/api/v1/rooms/a%2Fb%20%3F%23%C3%A9/leave");
+        assert_eq!(url.query(), Some("who=a%26b%3Dc"));
+    }
+
+    #[test]
+    fn a_name_that_a_path_cannot_carry_is_refused() {
+        for name in ["", ".", ".."] {
+            let error = client().url(&["rooms", name, "leave"], &[]).expect_err("refused");
+            assert_eq!(error.code, ErrorCode::Invalid);
+        }
+    }
+
+    #[test]
+    fn a_failure_keeps_its_code_or_takes_one_from_the_status() {
+        let told = failure(404, br#"{"error":{"code":"denied","message":"no"}}"#);
+        assert_eq!(told, ClientError::new(ErrorCode::Denied, "no"));
+        assert_eq!(failure(504, b"").code, ErrorCode::Unreachable);
+        assert_eq!(failure(413, b"<html>").code, ErrorCode::Invalid);
+    }
+
+    #[test]
+    fn seconds_are_rounded_up() {
+        assert_eq!(whole_seconds(Duration::from_millis(1)), 1);
+        assert_eq!(whole_seconds(Duration::from_secs(2)), 2);
+        assert_eq!(whole_seconds(Duration::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn the_token_is_not_in_the_debug_form() {
+        let client = Client::new(([127, 0, 0, 1], 80).into(), "secret");
+        assert!(!format!("{client:?}").contains("secret"));
+    }
+}

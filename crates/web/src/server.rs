@@ -1,0 +1,174 @@
+//! The local API's server: axum on 127.0.0.1.
+//!
+//! Invariants:
+//! - `guard` stands outside the router: `Host`, `Origin` and the token are checked before any route
+//!   is looked up, so they hold for `/`, for WebSockets and for paths that do not exist.
+//! - A slow or silent client holds up itself only: every socket has a queue with a capacity, a time
+//!   limit on sending, and a time after which silence is an end.
+//! - The log has no message text, token or ticket.
+//!
+//! Source: hazards 29–31 of a local API (cookies reach every port of a host, DNS rebinding shows in
+//! `Host` alone, a page of another origin can open WebSockets).
+
+mod events;
+mod extract;
+mod failure;
+mod folder;
+mod guard;
+mod history;
+mod page;
+mod params;
+mod provide;
+mod routes;
+mod socket;
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::serve::ListenerExt;
+use ayni::{Error, Node};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::client::Client;
+use folder::{Published, Token};
+
+/// Time that requests in progress have to end when the server stops; what is durable by then is
+/// acknowledged, and what waits for other peers is not waited for.
+const GRACE: Duration = Duration::from_secs(1);
+/// WebSockets open at once: many more windows and scripts than one person runs.
+const MAX_SOCKETS: usize = 256;
+
+/// How to serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServeOptions {
+    /// Where to listen: 127.0.0.1, any port; 0 takes a free one.
+    pub http: SocketAddr,
+    /// Whether commands find this node through its data folder.
+    pub publish: bool,
+}
+
+impl Default for ServeOptions {
+    /// Any free port, found by other commands.
+    fn default() -> Self {
+        Self { http: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), publish: true }
+    }
+}
+
+/// A running server. Dropping it stops it without waiting for anything.
+#[derive(Debug)]
+pub struct Server {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    app: Arc<App>,
+    published: Option<Published>,
+    accepting: JoinHandle<()>,
+}
+
+/// What every route sees.
+#[derive(Debug)]
+struct App {
+    node: Node,
+    token: Token,
+    addr: SocketAddr,
+    /// Cancelled when the server begins to stop.
+    closing: CancellationToken,
+    sockets: TaskTracker,
+    socket_permits: Arc<Semaphore>,
+}
+
+/// Serves the API of a node.
+///
+/// Makes the file `token` in the node's data folder, if there is no usable one, and when publishing
+/// `api.json`, which says where the API is.
+///
+/// # Errors
+/// [`Error::Invalid`] for another address than 127.0.0.1; [`Error::Io`] when the port is in use or
+/// the files cannot be written.
+pub async fn serve(node: Node, options: ServeOptions) -> ayni::Result<Server> {
+    let listener = bind(options.http).await?;
+    let addr = listener.local_addr().map_err(|source| Error::Io {
+        what: "the address of the local API is not known".into(),
+        source,
+    })?;
+    let token = Token::open(node.data())?;
+    let published = options.publish.then(|| Published::write(node.data(), addr)).transpose()?;
+    let app = Arc::new(App {
+        node,
+        token,
+        addr,
+        closing: CancellationToken::new(),
+        sockets: TaskTracker::new(),
+        socket_permits: Arc::new(Semaphore::new(MAX_SOCKETS)),
+    });
+    let router = routes::router(Arc::clone(&app));
+    let closing = app.closing.clone().cancelled_owned();
+    let accepting = tokio::spawn(async move {
+        // The API answers in single small writes, which are not to wait for one another.
+        let listener = listener.tap_io(|tcp| {
+            let _ = tcp.set_nodelay(true);
+        });
+        // Never an error: axum retries accepting.
+        let _ = axum::serve(listener, router).with_graceful_shutdown(closing).await;
+    });
+    Ok(Server { addr, app, published, accepting })
+}
+
+async fn bind(http: SocketAddr) -> ayni::Result<TcpListener> {
+    if http.ip() != IpAddr::V4(Ipv4Addr::LOCALHOST) {
+        return Err(Error::Invalid(format!(
+            "the API listens on 127.0.0.1 only, not on {}",
+            http.ip()
+        )));
+    }
+    let port = http.port();
+    TcpListener::bind(http).await.map_err(|source| match source.kind() {
+        // Said in full; the system's words would only repeat it.
+        ErrorKind::AddrInUse => Error::Io {
+            what: format!("port {port} on 127.0.0.1 is in use: choose another with --http"),
+            source,
+        },
+        _ => Error::Io { what: format!("port {port} on 127.0.0.1 cannot be used"), source },
+    })
+}
+
+impl Server {
+    /// Returns a client of this server.
+    pub fn client(&self) -> Client {
+        Client::new(self.addr, self.app.token.as_str())
+    }
+
+    /// Returns the address of the API and of the page: `http://127.0.0.1:PORT`.
+    pub fn http(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    /// Stops: new commands no longer find it, requests in progress get a moment to end, WebSockets
+    /// are closed. Returns when that is done. The node goes on.
+    pub async fn shutdown(mut self) {
+        self.published.take();
+        self.app.closing.cancel();
+        self.app.sockets.close();
+        let accepting = &mut self.accepting;
+        let ended = async {
+            let _ = accepting.await;
+            self.app.sockets.wait().await;
+        };
+        // Requests end after GRACE by themselves (see guard); twice that is for those who do not read.
+        if tokio::time::timeout(2 * GRACE, ended).await.is_err() {
+            tracing::debug!("some clients did not let go of the local API");
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.app.closing.cancel();
+        self.accepting.abort();
+    }
+}

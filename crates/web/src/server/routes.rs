@@ -1,0 +1,205 @@
+//! The table of routes. Each takes, checks, asks the node, and answers; nothing is decided here.
+
+use std::process;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::routing::{get, post, put};
+use axum::{Json, Router, middleware, response::Response};
+use ayni::{InviteOptions, Ticket};
+use bytes::Bytes;
+
+use super::extract::{JsonBody, MAX_TEXT_BODY, RawBody, Room};
+use super::failure::{Failure, Result};
+use super::params::{MAX_SECONDS, Params, seconds};
+use super::{App, events, guard, history, page, provide};
+use crate::api;
+use crate::frame::MAX_SERVICE_BYTES;
+
+type Shared = State<Arc<App>>;
+
+/// Returns the whole server: the guard, and behind it the routes.
+pub(super) fn router(app: Arc<App>) -> Router {
+    let routes = Router::new()
+        .route("/", get(page::page))
+        .route("/api/v1/status", get(status))
+        .route("/api/v1/doctor", get(doctor))
+        .route("/api/v1/id", get(id))
+        .route("/api/v1/name", put(set_name))
+        .route("/api/v1/rooms", get(rooms).post(create_room))
+        .route("/api/v1/rooms/{room}/invites", post(invite))
+        .route("/api/v1/rooms/{room}/leave", post(leave))
+        .route("/api/v1/rooms/{room}/messages", get(messages).post(say))
+        .route("/api/v1/rooms/{room}/members", get(members))
+        .route("/api/v1/join", post(join))
+        .route("/api/v1/dm", post(dm))
+        .route("/api/v1/broadcast", post(broadcast))
+        .route("/api/v1/peers", get(peers))
+        .route("/api/v1/services", get(services))
+        .route("/api/v1/request", post(request))
+        .route("/api/v1/events", get(events::events))
+        .route("/api/v1/provide", get(provide::provide))
+        .route("/api/v1/forward", get(provide::forward))
+        .fallback(async || Failure::no_such_route())
+        .method_not_allowed_fallback(async || Failure::wrong_method())
+        .with_state(Arc::clone(&app));
+    // A router without routes of its own: its layer runs before the inner one looks up anything.
+    Router::new().fallback_service(routes).layer(middleware::from_fn_with_state(app, guard::guard))
+}
+
+async fn id(State(app): Shared) -> Json<api::Id> {
+    Json(app.node.identity().into())
+}
+
+async fn set_name(
+    State(app): Shared,
+    JsonBody(body): JsonBody<api::Named>,
+) -> Result<Json<api::Id>> {
+    app.node.set_name(&body.name).await?;
+    Ok(Json(app.node.identity().into()))
+}
+
+async fn status(State(app): Shared) -> Result<Json<api::Status>> {
+    let status = app.node.status().await?;
+    Ok(Json(api::Status {
+        peer_id: status.identity.peer,
+        account_id: status.identity.account,
+        name: status.identity.name,
+        version: env!("CARGO_PKG_VERSION").into(),
+        pid: process::id(),
+        data: status.data.display().to_string(),
+        http: format!("http://{}", app.addr),
+        network: status.network.name().into(),
+        offline: status.offline,
+        bound: status.bound,
+        addresses: status.addresses,
+        connected: status.connected,
+        rooms: status.rooms,
+        joining: status.joining,
+        events: status.events,
+        uptime_s: status.uptime.as_secs(),
+    }))
+}
+
+async fn doctor(State(app): Shared) -> Json<Vec<api::Finding>> {
+    Json(all(app.node.doctor().await))
+}
+
+async fn rooms(State(app): Shared) -> Json<Vec<api::Room>> {
+    // A room that was left stays readable by its id, and is not listed.
+    Json(all(app.node.rooms().into_iter().filter(|room| room.joined)))
+}
+
+async fn create_room(
+    State(app): Shared,
+    JsonBody(body): JsonBody<api::Named>,
+) -> Result<Json<api::RoomRef>> {
+    Ok(Json(app.node.create_room(&body.name).await?.into()))
+}
+
+async fn invite(
+    State(app): Shared,
+    Room(room): Room,
+    JsonBody(body): JsonBody<api::Invite>,
+) -> Result<Json<api::Ticket>> {
+    let expires_in = Duration::from_secs(body.expires_s);
+    let ticket = app.node.invite(room, InviteOptions { uses: body.uses, expires_in }).await?;
+    Ok(Json(api::Ticket { ticket: ticket.to_string() }))
+}
+
+async fn join(
+    State(app): Shared,
+    JsonBody(body): JsonBody<api::Join>,
+) -> Result<Json<api::RoomRef>> {
+    if body.wait_s > MAX_SECONDS {
+        return Err(Failure::invalid(format!("wait_s is to be {MAX_SECONDS} at most")));
+    }
+    let ticket: Ticket = body
+        .ticket
+        .trim()
+        .parse()
+        .map_err(|error: <Ticket as FromStr>::Err| Failure::invalid(error.to_string()))?;
+    let room = app.node.join(&ticket, Duration::from_secs(body.wait_s)).await?;
+    Ok(Json(room.into()))
+}
+
+async fn leave(State(app): Shared, Room(room): Room) -> Result<Json<api::Done>> {
+    app.node.leave(room).await?;
+    Ok(Json(api::Done {}))
+}
+
+async fn say(
+    State(app): Shared,
+    Room(room): Room,
+    JsonBody(body): JsonBody<api::Text, MAX_TEXT_BODY>,
+) -> Result<Json<api::Posted>> {
+    let event = app.node.say(room, &body.text).await?;
+    Ok(Json(api::Posted { event }))
+}
+
+async fn messages(State(app): Shared, Room(room): Room, mut params: Params) -> Result<Response> {
+    let limit = params.parsed::<usize>("limit")?.unwrap_or(api::DEFAULT_LIMIT);
+    let mark_read = params.parsed::<bool>("mark_read")?.unwrap_or(false);
+    params.end()?;
+    // Marked before it is read: what arrives in between is listed, and at worst counted as unread.
+    if mark_read {
+        app.node.mark_read(room).await?;
+    }
+    history::history(app, room, limit).await
+}
+
+async fn members(State(app): Shared, Room(room): Room) -> Result<Json<Vec<api::Member>>> {
+    Ok(Json(all(app.node.members(room)?)))
+}
+
+async fn dm(
+    State(app): Shared,
+    JsonBody(body): JsonBody<api::Direct, MAX_TEXT_BODY>,
+) -> Result<Json<api::PostedDirect>> {
+    let who = app.node.find_who(&body.who).await?;
+    let room = app.node.direct_room(who).await?.room;
+    let event = app.node.say(room, &body.text).await?;
+    Ok(Json(api::PostedDirect { event, room }))
+}
+
+async fn broadcast(
+    State(app): Shared,
+    JsonBody(body): JsonBody<api::Text, MAX_TEXT_BODY>,
+) -> Result<Json<Vec<api::PostedRoom>>> {
+    let posted = app.node.broadcast(&body.text).await?;
+    Ok(Json(posted.into_iter().map(|(room, event)| api::PostedRoom { room, event }).collect()))
+}
+
+async fn peers(State(app): Shared) -> Result<Json<Vec<api::Peer>>> {
+    Ok(Json(all(app.node.peers().await?)))
+}
+
+async fn services(State(app): Shared, mut params: Params) -> Result<Json<Vec<api::Service>>> {
+    let peer = params.optional("peer")?;
+    params.end()?;
+    let peer = match peer {
+        Some(peer) => Some(app.node.find_peer(&peer).await?),
+        None => None,
+    };
+    Ok(Json(all(app.node.services(peer).await?)))
+}
+
+async fn request(
+    State(app): Shared,
+    mut params: Params,
+    RawBody(body): RawBody<MAX_SERVICE_BYTES>,
+) -> Result<Bytes> {
+    let peer = params.required("peer")?;
+    let service = params.required("service")?;
+    let timeout = params.seconds("timeout_s")?;
+    params.end()?;
+    let timeout = timeout.map_or_else(|| seconds("timeout_s", api::REQUEST_TIMEOUT_S), Ok)?;
+    let peer = app.node.find_peer(&peer).await?;
+    Ok(app.node.request(peer, &service, body, timeout).await?)
+}
+
+fn all<T, U: From<T>>(values: impl IntoIterator<Item = T>) -> Vec<U> {
+    values.into_iter().map(U::from).collect()
+}

@@ -1,0 +1,84 @@
+//! `soak`, `bench` and `sim`: runs that take longer than a test may.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::check::has_nextest;
+use crate::results::Results;
+use crate::shell::{cargo, run};
+
+/// The process tests that grow with the environment.
+const PROCESS_TESTS: &[&str] = &["talk", "crash", "founder_gone", "catch_up"];
+
+/// Runs the process tests at the size that the project promises.
+pub(crate) fn soak(options: &[String]) -> Result<()> {
+    let mut kills = 50_u32;
+    let mut messages = 1_000_u32;
+    let mut words = options.iter();
+    while let Some(word) = words.next() {
+        let value = match word.as_str() {
+            "--kills" => &mut kills,
+            "--messages" => &mut messages,
+            _ => bail!("soak knows --kills N and --messages N, not {word:?}"),
+        };
+        *value = number(word, words.next())?;
+    }
+    let title = format!("soak: {kills} kills, {messages} messages from each side");
+    let mut results = Results::open("soak", &title)?;
+    let mut command = process_tests();
+    command.env("AYNI_KILLS", kills.to_string()).env("AYNI_MESSAGES", messages.to_string());
+    results.run(command, is_no_build_noise)?;
+    results.finish()
+}
+
+/// Runs the benchmarks of crate `ayni`.
+pub(crate) fn bench(options: &[String]) -> Result<()> {
+    let mut results = Results::open("bench", "bench")?;
+    // `--profile release`: the one profile that everything is built with.
+    let mut command = cargo(&["bench", "--profile", "release", "-p", "ayni", "--benches", "--"]);
+    command.args(options);
+    results.run(command, is_no_build_noise)?;
+    results.finish()
+}
+
+/// Runs the simulator.
+pub(crate) fn sim(options: &[String]) -> Result<()> {
+    let mut command = cargo(&["run", "--release", "-p", "ayni-sim", "--"]);
+    command.args(options);
+    run(command)
+}
+
+/// Reads the number that follows an option.
+pub(crate) fn number(option: &str, value: Option<&String>) -> Result<u32> {
+    let value = value.with_context(|| format!("{option} needs a number"))?;
+    match value.parse() {
+        Ok(number @ 1..) => Ok(number),
+        _ => bail!("{option} needs a number from 1 on, not {value:?}"),
+    }
+}
+
+fn process_tests() -> Command {
+    let mut command = if has_nextest() {
+        let options = ["--no-capture", "--no-fail-fast", "--profile", "soak"];
+        let mut command = cargo(&["nextest", "run", "--release", "-p", "ayni-cli"]);
+        command.args(options);
+        command
+    } else {
+        cargo(&["test", "--release", "-p", "ayni-cli", "--no-fail-fast"])
+    };
+    for name in PROCESS_TESTS {
+        command.args(["--test", name]);
+    }
+    if !has_nextest() {
+        command.args(["--", "--nocapture", "--test-threads=1"]);
+    }
+    command
+}
+
+fn is_no_build_noise(line: &str) -> bool {
+    let line = line.trim_start();
+    !["Compiling ", "Checking ", "Fresh ", "Downloading ", "Downloaded ", "Blocking "]
+        .iter()
+        .any(|word| line.starts_with(word))
+}
