@@ -21,6 +21,8 @@ const JOIN_WAIT_S: u64 = 30;
 const REQUEST_TIMEOUT_S: u64 = ServiceLimits::TIMEOUT.as_secs();
 /// Longest time that any option takes, in seconds: a day. Longer is a slip of the keyboard.
 const LONGEST_WAIT_S: u64 = 24 * 60 * 60;
+/// The heading of the options that every command has.
+const EVERYWHERE: &str = "Options of every command";
 /// Nodes of a demonstration: fewest (someone is killed, two must go on) and most (one machine).
 const DEMO_PEERS: std::ops::RangeInclusive<i64> = 3..=32;
 
@@ -44,13 +46,14 @@ pub(crate) struct Cli {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
     /// Data folder [default: AYNI_DATA, else the platform's own]
-    #[arg(long, value_name = "DIR", global = true)]
+    #[arg(long, value_name = "DIR", global = true, help_heading = EVERYWHERE)]
     pub(crate) data: Option<PathBuf>,
     /// Print JSON, one object a line
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub(crate) json: bool,
-    /// Where to look for others: internet, lan, loopback [default: AYNI_NETWORK, else the last used]
-    #[arg(long, value_name = "PRESET", global = true, value_parser = network)]
+    /// Where others are looked for: internet, lan, loopback [default: AYNI_NETWORK, else the last]
+    #[arg(long, value_name = "PRESET", global = true, help_heading = EVERYWHERE,
+          value_parser = network)]
     pub(crate) network: Option<Network>,
 }
 
@@ -141,6 +144,8 @@ pub(crate) enum Command {
         /// The service
         name: String,
         /// What to send; `-` sends standard input as it is [default: nothing]
+        // Named apart from the global option `--data`: one id has one type.
+        #[arg(id = "request", value_name = "DATA")]
         data: Option<String>,
         /// Seconds to wait for the reply
         #[arg(long, value_name = "S", default_value_t = REQUEST_TIMEOUT_S, value_parser = seconds())]
@@ -317,6 +322,20 @@ mod tests {
     #[test]
     fn the_grammar_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_argument_has_the_id_of_a_global_option() {
+        fn check(command: &clap::Command, global: &[&str]) {
+            for below in command.get_subcommands() {
+                for argument in below.get_arguments() {
+                    let id = argument.get_id().as_str();
+                    assert!(!global.contains(&id), "{id} in {}", below.get_name());
+                }
+                check(below, global);
+            }
+        }
+        check(&Cli::command(), &["data", "json", "network"]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use ayni::{Builder, Network};
+use ayni::{Builder, Network, Node};
 use ayni_web::api::ErrorCode;
 use ayni_web::{Client, Local};
 use tokio_util::sync::CancellationToken;
@@ -47,6 +47,14 @@ pub(crate) struct Backend {
     pub(crate) client: Client,
     /// The node, where it was started for this command.
     local: Option<Local>,
+}
+
+/// Whose the folder is.
+pub(crate) enum Claim {
+    /// This process's: a node, which nobody serves yet.
+    Ours(Node),
+    /// Another's, which serves it.
+    Served(Client),
 }
 
 impl Session {
@@ -153,21 +161,19 @@ impl Session {
         }
     }
 
-    /// Starts a node that is to serve the folder itself.
+    /// Starts a node that is to serve the folder itself, unless one serves it already.
     ///
     /// # Errors
-    /// With [`Code::Denied`], at once, when a node serves it already, and after [`TURN`] when
-    /// another process has it open all that time.
-    pub(crate) async fn claim(&self) -> anyhow::Result<ayni::Node> {
+    /// With [`Code::Denied`] when another process has the folder open for longer than [`TURN`].
+    pub(crate) async fn claim(&self) -> anyhow::Result<Claim> {
         let (folder, builder) = (self.folder()?, self.builder()?);
         let end = Instant::now() + TURN;
         loop {
             if let Some(running) = Client::connect(&folder).await? {
-                let told = format!("a node serves this folder already, at {}", running.http());
-                return Err(failure(Code::Denied, told));
+                return Ok(Claim::Served(running));
             }
             match Box::pin(builder.clone().start()).await {
-                Ok(node) => return Ok(node),
+                Ok(node) => return Ok(Claim::Ours(node)),
                 Err(ayni::Error::InUse(_)) if Instant::now() < end => {
                     tokio::time::sleep(TRY_AGAIN).await;
                 }

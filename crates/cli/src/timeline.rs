@@ -142,6 +142,7 @@ impl Follower {
 
     /// Reads the whole store and queues what was missed.
     async fn read_again(&mut self) -> Result<(), ClientError> {
+        tracing::debug!("events were lost; the store is read again");
         let room = self.room.to_string();
         let mut stored = self.client.messages(&room, usize::MAX, true).await?;
         while let Some(message) = stored.next().await {

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -349,6 +350,22 @@ fn a_folder_that_is_served_is_4_for_up_and_fine_for_the_rest() {
 }
 
 #[test]
+fn of_two_that_start_at_once_one_serves_and_both_tell_where() {
+    let folder = TempFolder::new();
+    let bare = ["--no-open", "--json"];
+    let mut pair = [Process::start(&folder, &bare), Process::start(&folder, &bare)];
+    let ready = pair.each_mut().map(|process| process.json_line(DEADLINE));
+    assert_eq!(ready[0], ready[1]);
+    let one_left =
+        || pair.iter_mut().filter_map(|process| process.is_running().then_some(())).count() == 1;
+    assert!(support::wait_until(DEADLINE, one_left));
+    for process in pair {
+        let output = process.stop();
+        assert_eq!((output.code, output.stderr.as_str()), (0, ""));
+    }
+}
+
+#[test]
 fn a_node_stops_cleanly_on_both_signals() {
     let folder = TempFolder::new();
     Node::up(&folder).stop();
@@ -432,6 +449,36 @@ fn following_prints_what_comes_until_it_is_stopped() {
     let rest = log.stop();
     assert_eq!(rest.code, 0, "{}", rest.stderr);
     assert_eq!(json_lines(&rest.stdout).len(), 21, "nothing twice");
+}
+
+#[test]
+fn a_slow_follower_misses_and_repeats_nothing() {
+    // More bytes than the pipe and the socket hold, and more events than the node keeps for a
+    // subscriber that does not read.
+    const MESSAGES: usize = 2000;
+    let folder = TempFolder::new();
+    let room = family(&folder);
+    let _node = Node::up(&folder);
+    ayni(&folder, &["say", &room, "first"]).ok();
+    let mut slow = command(&folder);
+    slow.args(["log", &room, "--follow", "--json"]).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut slow = slow.spawn().expect("it starts");
+    let mut lines = BufReader::new(slow.stdout.take().expect("piped")).lines();
+    let mut next = || {
+        let line = lines.next().expect("it goes on").expect("readable");
+        json_lines(&line).remove(0)["text"].as_str().expect("a text").trim_end().to_owned()
+    };
+    assert_eq!(next(), "first", "it follows from here on");
+    let padding = " ".repeat(4000);
+    let input = (0..MESSAGES).fold(String::new(), |all, at| format!("{all}{at}{padding}\n"));
+    ayni_stdin(&folder, &["chat", &room], input.as_bytes()).ok();
+    let mut seen: Vec<usize> = (0..MESSAGES).map(|_| next().parse().expect("a number")).collect();
+    seen.sort_unstable();
+    assert!(seen.into_iter().eq(0..MESSAGES), "each exactly once");
+    ayni(&folder, &["say", &room, "last"]).ok();
+    assert_eq!(next(), "last", "and nothing of the loss comes twice");
+    slow.kill().expect("a child can be killed");
+    slow.wait().expect("a child can be waited for");
 }
 
 #[test]

@@ -106,8 +106,10 @@ fn keys_of_commands_between_two_nodes() {
     check("ayni provide", &[provided.json_line(DEADLINE)], &["name", "ready"], &[]);
     let reply = run(&["request", host_node.peer_id(), "echo", "hi"]);
     check("ayni request", &reply, &["base64", "size", "text"], &["text"]);
-    let target = ["provide", "pipe", "--allow", "anyone", "--json", "--tcp", "127.0.0.1:9"];
-    let mut piped = Process::start(&host, &target);
+    let server = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let target = server.local_addr().expect("bound").to_string();
+    let offer = ["provide", "pipe", "--allow", "anyone", "--json", "--tcp", &target];
+    let mut piped = Process::start(&host, &offer);
     piped.json_line(DEADLINE);
     let forward = ["forward", host_node.peer_id(), "pipe", "0", "--json"];
     let mut forwarded = Process::start(&guest, &forward);

@@ -245,6 +245,12 @@ impl InviteSecret {
     }
 }
 
+impl std::fmt::Debug for InviteSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "InviteSecret({})", self.key().short())
+    }
+}
+
 /// Thirty-two opaque bytes on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bytes32(pub [u8; 32]);

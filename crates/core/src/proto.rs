@@ -262,10 +262,11 @@ pub enum JoinReply {
     /// The invite was used as often as it may be.
     #[n(2)]
     UsedUp,
-    /// This member does not know the invite (yet), or cannot admit now: ask another, or later.
+    /// This member cannot admit now: ask another, or later.
     #[n(3)]
     NotNow,
-    /// No such room here, or the claim does not hold: one answer for both.
+    /// No such room here, no such invite (yet), or the claim does not hold: one answer for all, so
+    /// that only who holds an invite learns of a room. Final where the inviter says it.
     #[n(4)]
     Refused,
 }
@@ -389,7 +390,7 @@ pub enum Gossip {
     /// A new event, whole.
     #[n(0)]
     Event(#[n(0)] crate::event::RawEvent),
-    /// Something new that did not fit: ask for it.
+    /// Something new that did not fit: ask for it. Any bytes that make the message unique.
     #[n(1)]
     Hint(#[n(0)] ByteVec),
 }

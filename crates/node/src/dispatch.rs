@@ -40,6 +40,11 @@ impl Handler for Dispatch {
         inner.mesh.poke();
     }
 
+    fn keeps(&self, peer: &PeerId) -> bool {
+        let Some(inner) = self.0.upgrade() else { return false };
+        inner.rooms().iter().any(|room| room.is_shared_with(&inner, peer))
+    }
+
     fn open(&self, link: Link, open: Open, stream: Stream) -> BoxFuture<'static, ()> {
         let Some(inner) = self.0.upgrade() else { return futures_util::future::ready(()).boxed() };
         async move { inner.serve(link, open, stream).await }.boxed()

@@ -9,7 +9,7 @@ use crate::model::Message;
 use ayni_core::id::{AccountId, PeerId, RoomId};
 
 /// Events kept for a subscriber that does not read; after that it is told that it lagged.
-pub const EVENT_QUEUE: usize = 1024;
+pub(crate) const EVENT_QUEUE: usize = 1024;
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,22 +4,22 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use ayni_core::clock::Millis;
+use ayni_core::clock::{Hlc, Millis};
 use ayni_core::event::Event as CoreEvent;
 use ayni_core::id::{AccountId, PeerId, RoomId};
-use ayni_core::limits::MAX_PEER_ADDRS;
+use ayni_core::limits::{MAX_AHEAD_MS, MAX_PEER_ADDRS};
 use ayni_core::log::Lane;
 use ayni_core::proto::Profile;
 use ayni_core::room::{Effect, Kind, Reject};
 use ayni_core::ticket::PeerAddr;
 use iroh_gossip::net::Gossip;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::builder::Network;
 use crate::data::{Config, DataFolder, Keys};
-use crate::discovery::book::Book;
+use crate::discovery::book::{Book, Source};
 use crate::discovery::mesh::Mesh;
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -44,6 +44,10 @@ pub(crate) struct Inner {
     pub(crate) registry: Registry,
     pub(crate) book: Book,
     pub(crate) mesh: Mesh,
+    pub(crate) openings: contact::Openings,
+    /// A peer may have come to belong to a room or an account, or not any more: what it may call
+    /// depends on that.
+    pub(crate) callers_changed: Notify,
     pub(crate) started: Instant,
     /// Random for each start; tells a restarted node from a reconnected one.
     pub(crate) instance: u64,
@@ -90,6 +94,8 @@ impl Inner {
             registry: Registry::default(),
             book: Book::default(),
             mesh: Mesh::default(),
+            openings: contact::Openings::default(),
+            callers_changed: Notify::new(),
             started: Instant::now(),
             instance: u64::from_be_bytes(instance),
             rooms: RwLock::default(),
@@ -106,6 +112,12 @@ impl Inner {
     pub(crate) fn now(&self) -> Millis {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Returns the latest time of events that are shown now: later ones wait until they are due.
+    pub(crate) fn newest_shown(&self) -> Hlc {
+        let limit = self.now().saturating_add(MAX_AHEAD_MS).saturating_add(1);
+        Hlc(Hlc::from_millis(limit).0.saturating_sub(1))
     }
 
     /// Returns 32 fresh random bytes.
@@ -177,6 +189,7 @@ impl Inner {
             self.start_live(&room);
             self.tell(Event::RoomChanged(room.id()));
             self.mesh.poke();
+            self.callers_changed.notify_one();
         }
         kept
     }
@@ -305,23 +318,37 @@ impl Inner {
     }
 
     /// Notes where a peer can be reached, and keeps it.
-    pub(crate) fn learn_address(self: &Arc<Self>, addr: PeerAddr) {
+    pub(crate) fn learn_address(self: &Arc<Self>, addr: &PeerAddr, source: Source) {
         if addr.peer == self.me() || !addr.is_within_limits() {
             return;
         }
+        let news = self.book.learn_address(addr, source);
         if let Some(links) = self.links() {
-            links.bound().learn(&addr);
+            // What is dialled is what the book has: bounded, whatever others tell.
+            match self.book.known(&addr.peer) {
+                Some(known) => links.bound().learn(&known.addr),
+                None if source == Source::Stranger => {}
+                None => links.bound().learn(addr),
+            }
         }
-        if self.book.learn_address(&addr) {
+        if news {
             self.keep_peer(addr.peer);
             self.mesh.poke();
         }
     }
 
+    /// Returns what a peer is to us that has a link of its own with us.
+    pub(crate) fn source(&self, peer: &PeerId) -> Source {
+        let shared = self.rooms().iter().any(|room| room.is_shared_with(self, peer));
+        if shared { Source::Seen } else { Source::Stranger }
+    }
+
     /// Notes who a peer is, by its own certificate over its own connection.
     pub(crate) async fn learn_profile(self: &Arc<Self>, peer: PeerId, profile: &Profile) {
-        if self.book.learn_profile(peer, profile.cert.claim.account, &profile.name) {
+        let (account, source) = (profile.cert.claim.account, self.source(&peer));
+        if self.book.learn_profile(peer, account, &profile.name, source) {
             self.keep_peer(peer);
+            self.callers_changed.notify_one();
         }
     }
 
@@ -415,6 +442,7 @@ impl Inner {
                     self.tasks.spawn(join::introduce(self.clone(), room.clone()));
                 }
                 self.mesh.poke();
+                self.callers_changed.notify_one();
                 // Someone who is connected already may be a member now.
                 for link in self.links().map(Links::all).unwrap_or_default() {
                     sync::maintain(self, room, &link);
@@ -423,6 +451,7 @@ impl Inner {
             Effect::Left(account) => {
                 let name = room.member_name(account);
                 self.tell(Event::Left { room: room.id(), account: *account, name });
+                self.callers_changed.notify_one();
             }
             Effect::Epoch(_) => {
                 for peer in self.connected_members(room) {
@@ -440,8 +469,10 @@ impl Inner {
         let peer = link.peer();
         if let Some(addr) = link.direct_addr() {
             let direct = vec![ayni_core::ticket::Addr(addr)];
-            self.learn_address(PeerAddr { peer, direct, relays: vec![] });
+            self.learn_address(&PeerAddr { peer, direct, relays: vec![] }, self.source(&peer));
         }
+        // What changed between the handshake and now was told to the links of before.
+        let _ = link.send_hello(|| self.hello(&peer)).await;
         match crate::services::builtin::call_profile(&link).await {
             Ok(profile) => self.learn_profile(peer, &profile).await,
             Err(error) => tracing::debug!(peer = %peer.short(), "no profile: {error}"),

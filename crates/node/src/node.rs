@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ayni_core::chat::{Chat, TextError};
@@ -26,6 +26,7 @@ use crate::rooms::{RoomHandle, contact, invite, join, messages};
 use crate::service::{Forward, Offer, Provided};
 use crate::services::{self, CallLimits};
 use crate::store::Write;
+use crate::transport::Hold;
 use crate::{find, start, status};
 
 /// How long background work may take to end when the node stops.
@@ -323,6 +324,7 @@ impl Node {
         let limits = CallLimits { timeout, ..CallLimits::default() };
         let call = async {
             let link = self.inner.connect(peer).await?;
+            let _in_use = link.hold();
             services::request(&link, service, data, limits).await
         };
         tokio::time::timeout(timeout, call).await.unwrap_or_else(|_| {
@@ -333,7 +335,8 @@ impl Node {
     /// Listens on a local address and carries each connection to a peer's TCP service.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for an address that is not this machine's own or is in use;
+    /// [`Error::Invalid`] for an address that is not of this machine alone; [`Error::Endpoint`] for a
+    /// port in use;
     /// [`Error::Unreachable`]; [`Error::Denied`] when the peer does not offer it to us.
     pub async fn forward(
         &self,
@@ -345,10 +348,13 @@ impl Node {
         let link = self.inner.connect(peer).await?;
         drop(services::open_stream(&link, service).await?);
         let (inner, service) = (self.inner.clone(), service.to_owned());
+        // The link that carries the connections stays as long as the port is forwarded.
+        let in_use: Arc<Mutex<Hold>> = Arc::new(Mutex::new(link.hold()));
         let open = move || {
-            let (inner, service) = (inner.clone(), service.clone());
+            let (inner, service, in_use) = (inner.clone(), service.clone(), in_use.clone());
             async move {
                 let link = inner.connect(peer).await?;
+                *in_use.lock().unwrap_or_else(PoisonError::into_inner) = link.hold();
                 services::open_stream(&link, &service).await
             }
             .boxed()

@@ -1,6 +1,7 @@
 //! Starting a node: the folder, the store, the rooms, then the network.
 
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use ayni_core::ticket::Ticket;
 use iroh_gossip::net::Gossip;
@@ -68,8 +69,15 @@ fn open(builder: &Builder) -> Result<Parts> {
 
 async fn restore(inner: &Arc<Inner>) -> Result<()> {
     inner.book.restore(inner.store.peers().await?);
+    let joins = inner.store.pending_joins().await?;
     for stored in inner.store.rooms().await? {
         let loaded = inner.store.load_room(stored.room).await?;
+        let joining = joins.iter().any(|join| join.room == stored.room);
+        if loaded.control.is_empty() && !joining {
+            // The node was killed between noting a room and writing its first events: nobody was
+            // told of it, and its key is lost.
+            continue;
+        }
         let room = RoomHandle::restore(stored.room, inner.me(), loaded, inner.now());
         inner.add_room(room);
     }
@@ -78,7 +86,7 @@ async fn restore(inner: &Arc<Inner>) -> Result<()> {
 
 async fn go_online(inner: &Arc<Inner>) -> Result<()> {
     let port = inner.config.lock().unwrap_or_else(PoisonError::into_inner).udp_port;
-    let bound = endpoint::bind(inner.network, &inner.keys.device, port).await?;
+    let (bound, heard) = endpoint::bind(inner.network, &inner.keys.device, port).await?;
     keep_port(inner, &bound).await?;
     for known in inner.book.all() {
         bound.learn(&known.addr);
@@ -88,7 +96,8 @@ async fn go_online(inner: &Arc<Inner>) -> Result<()> {
     let (cancel, tasks) = (inner.cancel.clone(), inner.tasks.clone());
     let links = Links::new(bound.clone(), gossip.clone(), handler, cancel.clone(), tasks);
     inner.go_online(links.clone(), gossip);
-    inner.tasks.spawn(links.accept());
+    inner.tasks.spawn(links.clone().accept());
+    inner.tasks.spawn(cancel.clone().run_until_cancelled_owned(links.reap()));
     for room in inner.rooms() {
         inner.start_live(&room);
     }
@@ -96,8 +105,8 @@ async fn go_online(inner: &Arc<Inner>) -> Result<()> {
     inner.tasks.spawn(stop().run_until_cancelled_owned(mesh::run(inner.clone())));
     inner.tasks.spawn(stop().run_until_cancelled_owned(wake::run(inner.clone())));
     inner.tasks.spawn(stop().run_until_cancelled_owned(announce_services(inner.clone())));
-    if let Some(mdns) = bound.mdns {
-        inner.tasks.spawn(stop().run_until_cancelled_owned(lan::run(inner.clone(), mdns)));
+    if let Some(heard) = heard {
+        inner.tasks.spawn(stop().run_until_cancelled_owned(lan::run(inner.clone(), heard)));
     }
     resume_joins(inner).await
 }
@@ -126,16 +135,24 @@ async fn resume_joins(inner: &Arc<Inner>) -> Result<()> {
     Ok(())
 }
 
-/// Tells connected peers when the services that they may call change.
+/// How long reasons to update hellos are gathered: a room's first synchronisation brings many.
+const GATHER: Duration = Duration::from_millis(50);
+
+/// Tells connected peers when the services that they may call change: because a service was provided
+/// or withdrawn, or because a peer belongs to another room or account now.
 async fn announce_services(inner: Arc<Inner>) {
-    let mut changed = inner.registry.changed();
-    while changed.changed().await.is_ok() {
+    let mut provided = inner.registry.changed();
+    loop {
+        tokio::select! {
+            changed = provided.changed() => if changed.is_err() { return },
+            () = inner.callers_changed.notified() => {}
+        }
+        tokio::time::sleep(GATHER).await;
         for link in inner.links().map(Links::all).unwrap_or_default() {
-            let hello = inner.hello(&link.peer());
+            let of_link = inner.clone();
             // One task a peer: a slow one holds up no other.
-            inner.tasks.spawn(async move {
-                let _ = link.send_hello(&hello).await;
-            });
+            let task = async move { link.send_hello(|| of_link.hello(&link.peer())).await };
+            inner.tasks.spawn(inner.cancel.clone().run_until_cancelled_owned(task));
         }
     }
 }

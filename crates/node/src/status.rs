@@ -13,6 +13,9 @@ use crate::rooms::RoomHandle;
 use crate::transport::endpoint::from_iroh;
 use crate::transport::links::Links;
 
+/// Connected peers that `doctor` asks for an answer.
+const PINGS: usize = 8;
+
 /// Returns the members of a room.
 pub(crate) fn members(inner: &Inner, room: &RoomHandle) -> Vec<Member> {
     let connected: BTreeSet<PeerId> = connected(inner);
@@ -114,7 +117,8 @@ pub(crate) async fn doctor(inner: &Arc<Inner>) -> Vec<Finding> {
         let list: Vec<_> = addresses.iter().map(ToString::to_string).collect();
         finding(Some(true), "addresses", &format!("others can try {}", list.join(", ")))
     });
-    findings.push(lan(inner, bound.mdns.is_some()));
+    findings.push(lan(inner, bound.mdns));
+    findings.extend(round_trips(links).await);
     findings.extend(relay(inner.network));
     findings.extend(rooms(inner));
     if inner.joins() > 0 {
@@ -125,6 +129,27 @@ pub(crate) async fn doctor(inner: &Arc<Inner>) -> Vec<Finding> {
         findings.push(finding(None, "joining", &detail));
     }
     findings
+}
+
+/// Asks a few connected peers for an answer.
+async fn round_trips(links: &Links) -> Option<Finding> {
+    let asked = links.all().into_iter().take(PINGS);
+    let pings = asked.map(|link| async move {
+        let time = crate::services::builtin::call_ping(&link).await;
+        (link.peer().short(), time)
+    });
+    let answers = futures_util::future::join_all(pings).await;
+    let slowest = answers.iter().filter_map(|(_, time)| time.as_ref().ok()).max()?.as_millis();
+    let silent: Vec<&str> =
+        answers.iter().filter(|(_, time)| time.is_err()).map(|(peer, _)| peer.as_str()).collect();
+    let all = answers.len();
+    Some(if silent.is_empty() {
+        let detail = format!("{all} connected peer(s) answer, the slowest after {slowest} ms");
+        finding(Some(true), "answers", &detail)
+    } else {
+        let detail = format!("of {all} connected peers these do not answer: {}", silent.join(", "));
+        finding(Some(false), "answers", &detail)
+    })
 }
 
 async fn store(inner: &Arc<Inner>) -> Finding {

@@ -16,7 +16,7 @@ use ayni_core::event::{CheckedRun, Event};
 use ayni_core::id::{AccountId, EventId, PeerId, RoomId};
 use ayni_core::keys::{AccountKey, DeviceCert, DeviceKey, InviteSecret};
 use ayni_core::limits::MAX_GOSSIP_EVENT;
-use ayni_core::log::{Frontier, Lane};
+use ayni_core::log::Lane;
 use ayni_core::proto::Gossip;
 use ayni_core::room::{Accepted, AuthorError, Control, Genesis, Invite, Room};
 use ayni_core::sync::{Claims, Violation};
@@ -110,7 +110,6 @@ pub struct Counts {
 /// A peer.
 #[derive(Debug)]
 pub struct Peer {
-    no: PeerNo,
     me: Identity,
     /// Who the others are, from the handshake of each connection.
     others: BTreeMap<PeerNo, (PeerId, AccountId)>,
@@ -137,10 +136,9 @@ struct Running {
 }
 
 impl Peer {
-    /// A peer that runs and has no room.
-    pub fn new(no: PeerNo, me: Identity, skew: i64) -> Self {
+    /// A peer that runs and has no room; its wall clock is off by `skew` milliseconds.
+    pub fn new(me: Identity, skew: i64) -> Self {
         let mut peer = Self {
-            no,
             me,
             others: BTreeMap::new(),
             skew,
@@ -220,7 +218,13 @@ impl Peer {
     }
 
     /// Founds the room.
-    pub fn found(&mut self, genesis: &Genesis, names: (&str, Option<&str>), secret: EpochSecret, now: Millis) {
+    pub fn found(
+        &mut self,
+        genesis: &Genesis,
+        names: (&str, Option<&str>),
+        secret: EpochSecret,
+        now: Millis,
+    ) {
         let now = self.clock(now);
         let (key, cert) = (&self.me.key, &self.me.cert);
         let (room, accepted) = Room::found(genesis, key, cert, names, secret.clone(), now);
@@ -264,7 +268,7 @@ impl Peer {
     /// # Errors
     /// [`AuthorError`], also where it does not run.
     pub fn leave(&mut self, now: Millis) -> Result<(Event, Vec<Outgoing>), AuthorError> {
-        self.author(now, |room, key, now| room.author_leave(key, now))
+        self.author(now, Room::author_leave)
     }
 
     /// Makes an invite for any number of uses, until `expires_ms`.
@@ -278,7 +282,8 @@ impl Peer {
         now: Millis,
     ) -> Result<(Invited, Event, Vec<Outgoing>), AuthorError> {
         let invite = Invite { key: secret.key(), uses: None, expires_ms };
-        let (event, out) = self.author(now, |room, key, now| room.author_invite(key, invite, now))?;
+        let (event, out) =
+            self.author(now, |room, key, now| room.author_invite(key, invite, now))?;
         Ok((Invited { room: event.header().room, secret }, event, out))
     }
 
@@ -362,9 +367,5 @@ impl Peer {
             Packet::Keys(bytes) => self.take_keys(from, bytes),
             Packet::Secrets(bytes) => self.take_secrets(bytes),
         }
-    }
-
-    fn held(&self) -> Frontier {
-        self.room().map(Room::frontier).unwrap_or_default()
     }
 }

@@ -83,7 +83,8 @@ impl Store {
         for (log, events) in &self.chat {
             let runs: Runs = events.keys().map(|seq| *seq..*seq + 1).collect();
             for range in runs.ranges() {
-                let held: Vec<&Event> = events.range(range.clone()).map(|(_, event)| event).collect();
+                let held: Vec<&Event> =
+                    events.range(range.clone()).map(|(_, event)| event).collect();
                 let (Some(first), Some(last)) = (held.first(), held.last()) else { continue };
                 let (before, last) = (first.header().prev, last.id());
                 let run = Run { start: range.start, end: range.end, before, last };
@@ -113,7 +114,10 @@ impl Store {
         let timeline = self.timeline(now);
         let from = timeline.len().saturating_sub(count as usize);
         let Some(oldest) = timeline.get(from) else { return vec![] };
-        part(self.chat().filter(|event| event.order() >= *oldest && !event.header().time.is_ahead(now)))
+        part(
+            self.chat()
+                .filter(|event| event.order() >= *oldest && !event.header().time.is_ahead(now)),
+        )
     }
 }
 

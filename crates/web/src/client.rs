@@ -5,8 +5,8 @@
 //! token to no process but the one that `api.json` names.
 
 mod connect;
-pub(crate) use connect::ADDRESS_FILE;
 mod error;
+mod http;
 mod routes;
 mod socket;
 mod stream;
@@ -17,6 +17,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::Stream;
+
+pub(crate) use connect::ADDRESS_FILE;
+use http::Http;
 
 pub use error::{ClientError, Result};
 pub use socket::{Forwarding, ProvideOptions, Providing, ServiceCall};
@@ -29,7 +32,7 @@ pub type Streaming<T> = Pin<Box<dyn Stream<Item = Result<T>> + Send>>;
 pub struct Client {
     addr: SocketAddr,
     token: Arc<str>,
-    http: reqwest::Client,
+    http: Http,
 }
 
 impl fmt::Debug for Client {

@@ -125,6 +125,17 @@ async fn a_long_log_comes_whole_in_order_and_from_the_newest() {
 }
 
 #[tokio::test]
+async fn a_name_that_looks_like_a_path_is_a_name() {
+    let api = Api::start().await;
+    for name in ["..", "a/../b", "%2e", "?limit=1#x"] {
+        let room = api.client.create_room(name).await.expect("a room");
+        api.client.say(name, "here").await.expect("found by its name");
+        assert_eq!(log(&api, &room.room.to_string(), 5).await.len(), 1, "{name}");
+    }
+    api.stop().await;
+}
+
+#[tokio::test]
 async fn failures_keep_their_code() {
     let api = Api::start().await;
     let client = &api.client;

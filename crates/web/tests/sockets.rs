@@ -12,7 +12,7 @@ use bytes::Bytes;
 use common::{Api, DEADLINE};
 use futures_util::StreamExt;
 use tempfile::TempDir;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 async fn in_time<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, future).await.expect("it happens in time")
@@ -67,7 +67,7 @@ async fn a_client_that_floods_a_listening_socket_is_dropped() {
     let mut tcp = api.ask("GET", "/api/v1/events").socket().open().await;
     // A masked text frame that announces 4 GiB.
     let frame = [0x81, 0xff, 0, 0, 0, 1, 0, 0, 0, 0, 1, 2, 3, 4];
-    tokio::io::AsyncWriteExt::write_all(&mut tcp, &frame).await.expect("open");
+    tcp.write_all(&frame).await.expect("open");
     let mut rest = Vec::new();
     in_time(tcp.read_to_end(&mut rest)).await.expect("closed in order");
     assert!(rest.len() < 128, "a farewell at most");
@@ -221,19 +221,22 @@ async fn a_call_fails_when_the_provider_dies_and_its_end_stops_the_handler() {
 async fn a_port_is_forwarded_to_a_tcp_service_as_long_as_the_socket_is_open() {
     let two = Two::start().await;
     let target = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let target_addr = target.local_addr().expect("bound").to_string();
+    tokio::spawn(async move {
+        while let Ok((mut tcp, _)) = target.accept().await {
+            let _ = tcp.write_all(b"hello").await;
+        }
+    });
     let options = ProvideOptions {
         name: "greet".into(),
         allow: vec![two.caller.node.identity().account.to_string()],
-        tcp: Some(target.local_addr().expect("bound").to_string()),
+        tcp: Some(target_addr),
         ..ProvideOptions::default()
     };
     let providing = two.provider.client.provide(&options).await.expect("registered");
     let forwarding = two.caller.client.forward(&two.peer, "greet", 0).await.expect("listening");
     let addr = ("127.0.0.1", forwarding.port());
     let mut tcp = tokio::net::TcpStream::connect(addr).await.expect("listening");
-    let (mut accepted, _) = in_time(target.accept()).await.expect("piped");
-    tokio::io::AsyncWriteExt::write_all(&mut accepted, b"hello").await.expect("open");
-    drop(accepted);
     let mut heard = Vec::new();
     in_time(tcp.read_to_end(&mut heard)).await.expect("piped");
     assert_eq!(heard, b"hello");

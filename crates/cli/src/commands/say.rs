@@ -9,7 +9,7 @@ use crate::output::{Out, Result, count};
 use crate::session::{Backend, Need, Session};
 
 /// What a person reads after saying something on a folder that no node serves.
-const LATER: &str = "kept; it is delivered when `ayni` runs next";
+const LATER: &str = "kept; it is delivered when `ayni` runs and reaches them";
 
 /// Says something in a room.
 pub(crate) async fn say(session: &mut Session, room: &str, text: String) -> anyhow::Result<()> {

@@ -1,8 +1,9 @@
 //! What helps in a shell: completion scripts and the manual page. Both are made from the grammar.
 
 use anyhow::Context as _;
-use clap::CommandFactory as _;
+use clap::{Command, CommandFactory as _};
 use clap_complete::Shell;
+use clap_mangen::Man;
 use serde_json::json;
 
 use crate::args::Cli;
@@ -52,41 +53,73 @@ pub(crate) fn completions(session: &mut Session, shell: Shell) -> anyhow::Result
 
 /// Prints the manual page, every command included.
 pub(crate) fn man(session: &mut Session) -> anyhow::Result<()> {
-    let mut grammar = Cli::command();
-    grammar.build();
-    let mut roff = Vec::new();
-    clap_mangen::Man::new(grammar.clone()).render(&mut roff).context("make the page")?;
-    let mut page = String::from_utf8(roff).context("make the page")?;
-    for command in grammar.get_subcommands().filter(|command| command.get_name() != "help") {
-        describe(command, &mut page)?;
-    }
-    page.push_str(MORE);
+    let page = page().context("make the page")?;
     session.out.result(&json!({ "man": page }), page.trim_end())?;
     Ok(session.out.flush()?)
 }
 
-/// Describes a command and those below it, as sections of the one page.
-fn describe(command: &clap::Command, page: &mut String) -> anyhow::Result<()> {
-    let name = command.get_bin_name().unwrap_or_default();
-    // What holds for every command is said once, at the start of the page.
-    let own = command.clone().mut_args(|argument| {
-        let global = argument.is_global_set() || argument.get_id() == "help";
-        argument.hide(global)
-    });
-    let part = clap_mangen::Man::new(own.clone());
+fn page() -> anyhow::Result<String> {
+    let mut grammar = Cli::command();
+    grammar.build();
+    let main = Man::new(grammar.clone());
     let mut roff = Vec::new();
-    part.render_description_section(&mut roff)?;
-    part.render_synopsis_section(&mut roff)?;
-    if own.get_arguments().any(|argument| !argument.is_hide_set()) {
-        part.render_options_section(&mut roff)?;
-    }
-    let roff = String::from_utf8(roff).context("make the page")?;
-    page.push_str(".SH ");
-    page.push_str(&name.to_uppercase());
-    page.push('\n');
-    page.push_str(&roff.replace("\n.SH ", "\n.SS ").replacen(".SH ", ".SS ", 1));
+    main.render_title(&mut roff)?;
+    main.render_name_section(&mut roff)?;
+    main.render_synopsis_section(&mut roff)?;
+    main.render_description_section(&mut roff)?;
+    main.render_options_section(&mut roff)?;
+    roff.extend(b".SH COMMANDS\n");
+    describe_below(&grammar, &mut roff)?;
+    let mut page = String::from_utf8(roff)?;
+    page.push_str(MORE);
+    Ok(page)
+}
+
+fn describe_below(command: &Command, roff: &mut Vec<u8>) -> anyhow::Result<()> {
     for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
-        describe(below, page)?;
+        if below.has_subcommands() {
+            describe_below(below, roff)?;
+        } else {
+            describe(below, roff)?;
+        }
     }
     Ok(())
+}
+
+/// Describes one command: what it does, its synopsis, its own options. What holds for every command
+/// is said once, at the start of the page.
+fn describe(command: &Command, roff: &mut Vec<u8>) -> anyhow::Result<()> {
+    let own = command.clone().mut_args(|argument| {
+        let is_everywhere = argument.is_global_set() || argument.get_id() == "help";
+        argument.hide(is_everywhere)
+    });
+    let mut sections = Vec::new();
+    let part = Man::new(own.clone());
+    part.render_description_section(&mut sections)?;
+    part.render_synopsis_section(&mut sections)?;
+    if own.get_arguments().any(|argument| !argument.is_hide_set()) {
+        part.render_options_section(&mut sections)?;
+    }
+    let name = own.get_bin_name().unwrap_or_default();
+    roff.extend(format!(".SS {name}\n").bytes());
+    for line in String::from_utf8(sections)?.lines() {
+        // Paragraphs of this command rather than sections of the page.
+        let line = if line.starts_with(".SH ") { ".PP" } else { line };
+        roff.extend(line.bytes().chain(*b"\n"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manual_describes_every_command_once() {
+        let page = page().expect("it can be made");
+        for name in ["ayni up", "ayni room invite", "ayni request", "ayni man"] {
+            assert_eq!(page.matches(&format!("\n.SS {name}\n")).count(), 1, "{name}");
+        }
+        assert!(!page.contains("ayni\\-name(1)"), "no pages that do not exist");
+    }
 }

@@ -6,12 +6,13 @@ use std::process::Stdio;
 
 use anyhow::Context as _;
 use ayni::Node;
-use ayni_web::{Client, ServeOptions, Server};
+use ayni_web::{ServeOptions, Server};
 use serde::Serialize;
 
 use crate::args::Up;
+use crate::exit::{Code, failure};
 use crate::output::clean;
-use crate::session::Session;
+use crate::session::{Claim, Session};
 
 /// The ports among which a folder's own is chosen: outside the ranges from which operating systems
 /// lend ports to outgoing connections, so that it is free again at the next start.
@@ -30,32 +31,47 @@ struct Ready {
 
 /// Starts the node and serves until stopped.
 pub(crate) async fn up(session: &mut Session, options: Up) -> anyhow::Result<()> {
-    let Some(node) = session.stop().clone().run_until_cancelled(session.claim()).await else {
-        return Ok(());
-    };
-    let node = node?;
-    let served = serve(session, &node, &options).await;
-    node.shutdown().await;
-    served
+    match claim(session).await? {
+        None => Ok(()),
+        Some(Claim::Ours(node)) => run(session, &node, &options).await,
+        Some(Claim::Served(running)) => {
+            let told = format!("a node serves this folder already, at {}", running.http());
+            Err(failure(Code::Denied, told))
+        }
+    }
 }
 
 /// Opens the page of the node that runs, or starts it.
 pub(crate) async fn bare(session: &mut Session, options: Up) -> anyhow::Result<()> {
-    let Some(running) = Client::connect(&session.folder()?).await? else {
-        return up(session, options).await;
-    };
-    let status = running.status().await?;
-    let ready = Ready {
-        peer_id: status.peer_id.to_string(),
-        account_id: status.account_id.to_string(),
-        http: status.http.clone(),
-        data: status.data.clone(),
-    };
-    let words = format!("ayni runs already: {}", clean(&status.http));
-    session.out.result(&ready, &words)?;
-    session.out.flush()?;
-    show_page(session, &options, &status.http);
-    Ok(())
+    match claim(session).await? {
+        None => Ok(()),
+        Some(Claim::Ours(node)) => run(session, &node, &options).await,
+        Some(Claim::Served(running)) => {
+            let status = running.status().await?;
+            let ready = Ready {
+                peer_id: status.peer_id.to_string(),
+                account_id: status.account_id.to_string(),
+                http: status.http.clone(),
+                data: status.data.clone(),
+            };
+            let words = format!("ayni runs already: {}", clean(&status.http));
+            session.out.result(&ready, &words)?;
+            session.out.flush()?;
+            show_page(session, &options, &status.http);
+            Ok(())
+        }
+    }
+}
+
+/// Claims the folder; none when asked to stop meanwhile.
+async fn claim(session: &Session) -> anyhow::Result<Option<Claim>> {
+    session.stop().run_until_cancelled(session.claim()).await.transpose()
+}
+
+async fn run(session: &mut Session, node: &Node, options: &Up) -> anyhow::Result<()> {
+    let served = serve(session, node, options).await;
+    node.shutdown().await;
+    served
 }
 
 async fn serve(session: &mut Session, node: &Node, options: &Up) -> anyhow::Result<()> {

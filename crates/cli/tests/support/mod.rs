@@ -290,10 +290,12 @@ impl Process {
         }
     }
 
-    /// Sends SIGTERM and waits for the end.
+    /// Sends SIGTERM, if it has not ended by itself, and waits for the end.
     #[track_caller]
-    pub fn stop(self) -> Output {
-        self.signal("TERM");
+    pub fn stop(mut self) -> Output {
+        if self.is_running() {
+            self.signal("TERM");
+        }
         self.finish(DEADLINE)
     }
 

@@ -67,6 +67,10 @@ pub enum Reject {
     /// Control events whose dependencies, or predecessors, are not here (yet).
     #[error("events that these depend on are missing")]
     MissingDeps,
+    /// The body of a message is left out. Nothing withholds bodies yet; and to take the header alone
+    /// would let any member silence another, since a position that is held is not asked for again.
+    #[error("a message without its body")]
+    MissingBody,
     /// They lie beyond where their author left.
     #[error("events beyond the end of their log")]
     BeyondCut,
@@ -229,6 +233,9 @@ impl Room {
             if last.seq().checked_add(1) == Some(end.len) && Some(last.id()) != end.last {
                 return Err(Reject::Fork);
             }
+        }
+        if events.iter().any(|event| event.body().is_none()) {
+            return Err(Reject::MissingBody);
         }
         let mut accepted = Accepted::default();
         loop {

@@ -7,8 +7,8 @@ use super::frame::{LogRuns, SyncFrame, Want, from_frontier, to_frontier};
 use crate::event::RawEvent;
 use crate::keys::Bytes32;
 use crate::limits::{
-    MAX_FRONTIER_LOGS, MAX_FRONTIER_RUNS, MAX_RUNS_PER_LOG, MAX_TOTAL_LOGS, MAX_TOTAL_RUNS,
-    MAX_WANT_EVENTS, MAX_WANT_RANGES, MAX_WANTS_IN_FLIGHT, NEWEST_MESSAGES,
+    MAX_FRONTIER_LOGS, MAX_FRONTIER_RUNS, MAX_RUN_EVENTS, MAX_RUNS_PER_LOG, MAX_TOTAL_LOGS,
+    MAX_TOTAL_RUNS, MAX_WANT_EVENTS, MAX_WANT_RANGES, MAX_WANTS_IN_FLIGHT, NEWEST_MESSAGES,
 };
 use crate::log::{Frontier, Lane, LogId, Runs};
 use crate::ticket::PeerAddr;
@@ -25,7 +25,8 @@ pub enum Input {
     Frame(SyncFrame),
     /// What this room holds may have changed: announce it, ask for what is lacking.
     Changed,
-    /// Compare states again.
+    /// Compare states again, and forget what this peer could not give. Every half minute or so: it
+    /// is what heals whatever went unnoticed.
     Check,
     /// Events of a received run were refused; they are not asked of this peer again before the
     /// control lane has changed.
@@ -166,6 +167,8 @@ impl Session {
         let mut out = Vec::new();
         match input {
             Input::Start | Input::Check => {
+                // Whatever was refused may be tried once more in the time of a check.
+                self.forgive();
                 out.push(Output::Send(SyncFrame::Summary(Bytes32(view.state.state_hash()))));
             }
             Input::Changed => {
@@ -343,7 +346,8 @@ impl Session {
         self.next_want += 1;
         let newest = ranges.is_none().then_some(NEWEST_MESSAGES);
         let logs = ranges.as_ref().map(from_frontier).unwrap_or_default();
-        let left = ranges.as_ref().map_or(u64::from(NEWEST_MESSAGES), Frontier::count);
+        let newest_events = u64::from(NEWEST_MESSAGES) + MAX_RUN_EVENTS as u64;
+        let left = ranges.as_ref().map_or(newest_events, most_for);
         let asked = Asked { ranges, left, came: false, forgiven: self.forgiven };
         self.asked.insert(id, asked);
         out.push(Output::Send(SyncFrame::Want(Want { id, ranges: logs, newest })));
@@ -410,6 +414,13 @@ fn one_request(open: &Frontier, from_start: bool) -> Frontier {
         }
     }
     part
+}
+
+/// Returns how many events may come for a request: a run goes on beyond its range where the last
+/// event in it has no signature of its own that could prove it.
+fn most_for(ranges: &Frontier) -> u64 {
+    let runs: usize = ranges.iter().map(|(_, runs)| runs.ranges().len()).sum();
+    ranges.count().saturating_add((runs * MAX_RUN_EVENTS) as u64)
 }
 
 /// Returns the lowest or the highest `count` positions, in at most so many pieces.

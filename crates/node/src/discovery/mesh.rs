@@ -1,7 +1,7 @@
 //! Whom to be connected with: for each room some of its members, within a budget, dialled again
 //! after loss with a growing, jittered pause.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -134,15 +134,17 @@ async fn dial(inner: Arc<Inner>, peer: PeerId) {
 
 /// Returns the peers that we would like to be connected with and are not, nearest first.
 fn wanted(inner: &Arc<Inner>, links: &Links) -> Vec<PeerId> {
-    let connected = links.all().len();
+    // Of all links only those count that this node would keep by itself: strangers cannot use up
+    // the budget by calling.
+    let mut connected = BTreeSet::new();
     let mut wanted = Vec::new();
-    for room in inner.rooms() {
+    for room in inner.rooms().into_iter().filter(|room| !room.is_parted()) {
         let mut others = room.other_devices(inner.me());
         others.extend(other_side(inner, &room));
-        let up = others.iter().filter(|peer| links.link(peer).is_some()).count();
-        let missing = PER_ROOM.saturating_sub(up);
-        let mut down: Vec<PeerId> =
-            others.into_iter().filter(|peer| links.link(peer).is_none()).collect();
+        let (up, mut down): (Vec<PeerId>, Vec<PeerId>) =
+            others.into_iter().partition(|peer| links.link(peer).is_some());
+        let missing = PER_ROOM.saturating_sub(up.len());
+        connected.extend(up);
         down.sort_by_key(|peer| {
             let known = inner.book.known(peer);
             let lan = known.as_ref().is_some_and(|known| known.lan);
@@ -157,7 +159,7 @@ fn wanted(inner: &Arc<Inner>, links: &Links) -> Vec<PeerId> {
     }
     wanted.sort_unstable();
     wanted.dedup();
-    wanted.truncate(BUDGET.saturating_sub(connected));
+    wanted.truncate(BUDGET.saturating_sub(connected.len()));
     wanted
 }
 

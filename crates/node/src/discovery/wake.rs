@@ -43,6 +43,6 @@ pub(crate) async fn run(inner: Arc<Inner>) {
 fn recover(inner: &Arc<Inner>) {
     inner.mesh.reset();
     for room in inner.rooms() {
-        room.changed.send_modify(|count| *count += 1);
+        room.poke();
     }
 }

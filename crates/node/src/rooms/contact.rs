@@ -1,6 +1,7 @@
 //! Direct rooms: both sides make the same one; and epoch secrets, handed to entitled devices.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ayni_core::epoch::EpochSecret;
 use ayni_core::id::{AccountId, PeerId};
@@ -10,6 +11,7 @@ use ayni_core::proto::{
     ContactReply, ContactRequest, EpochGrant, KeysReply, KeysRequest, Profile, service,
 };
 use ayni_core::room::{Genesis, Kind, Room};
+use tokio::sync::watch;
 
 use super::handle::RoomHandle;
 use crate::error::{Error, Result};
@@ -20,17 +22,77 @@ use crate::transport::{Link, Stream, StreamError};
 /// Direct rooms that strangers (who share no other room with us) may open here.
 const MAX_STRANGERS: usize = 64;
 
+/// Direct rooms that are being founded: each by one task, since two would write two beginnings.
+#[derive(Debug, Default)]
+pub(crate) struct Openings(Mutex<BTreeMap<AccountId, watch::Receiver<()>>>);
+
+/// The right to found the direct room with one account. Others who want it wait for its end.
+struct Opening<'a> {
+    all: &'a Openings,
+    other: AccountId,
+    _ended: watch::Sender<()>,
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.all.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.other);
+    }
+}
+
+impl Openings {
+    /// Begins to found the room with `other`, where `permits` agrees given how many are being
+    /// founded. None: not permitted.
+    ///
+    /// # Errors
+    /// The end of whoever is founding that room now.
+    fn begin(
+        &self,
+        other: AccountId,
+        permits: impl FnOnce(usize) -> bool,
+    ) -> std::result::Result<Option<Opening<'_>>, watch::Receiver<()>> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(end) = all.get(&other) {
+            return Err(end.clone());
+        }
+        if !permits(all.len()) {
+            return Ok(None);
+        }
+        let (ended, end) = watch::channel(());
+        all.insert(other, end);
+        Ok(Some(Opening { all: self, other, _ended: ended }))
+    }
+}
+
 /// Finds or makes our side of the direct room with an account.
 pub(crate) async fn open(inner: &Arc<Inner>, other: AccountId) -> Result<Arc<RoomHandle>> {
+    open_where(inner, other, |_| true).await
+}
+
+async fn open_where(
+    inner: &Arc<Inner>,
+    other: AccountId,
+    permits: impl Fn(usize) -> bool,
+) -> Result<Arc<RoomHandle>> {
     let mine = inner.keys.account.id();
     if other == mine {
         return Err(Error::Invalid("this is your own account: write to someone else".into()));
     }
     let genesis = Genesis::direct(mine, other);
-    if let Some(room) = inner.room(&genesis.id()) {
-        return Ok(room);
+    loop {
+        if let Some(room) = inner.room(&genesis.id()) {
+            return Ok(room);
+        }
+        match inner.openings.begin(other, &permits) {
+            // It may have been founded since we looked.
+            Ok(Some(_opening)) => match inner.room(&genesis.id()) {
+                Some(room) => return Ok(room),
+                None => return found(inner, &genesis, None).await,
+            },
+            Ok(None) => return Err(Error::Denied("too many strangers wrote already".into())),
+            // An end is all that it ever tells.
+            Err(mut end) => drop(end.changed().await),
+        }
     }
-    found(inner, &genesis, None).await
 }
 
 /// Founds a room: writes its first events.
@@ -64,7 +126,8 @@ pub(crate) async fn found(
         unread: 0,
         secrets: vec![(secret.id(id), secret)],
     };
-    // The room and its key become durable together with its first events, or not at all.
+    // The room's key becomes durable together with its first events, or not at all; a room without
+    // events is skipped at the next start.
     inner.store.write(Write::Append(append)).await?;
     Ok(inner.add_room(RoomHandle::new(replica, 0, true)))
 }
@@ -124,17 +187,16 @@ async fn accept(inner: &Arc<Inner>, link: &Link, profile: &Profile) -> Result<()
     }
     let account = profile.cert.claim.account;
     inner.learn_profile(link.peer(), profile).await;
-    let exists = inner.room(&Genesis::direct(inner.keys.account.id(), account).id()).is_some();
-    if !exists && !inner.shares_group_with(&account) && inner.stranger_rooms() >= MAX_STRANGERS {
-        return Err(Error::Denied("too many strangers wrote already".into()));
-    }
-    open(inner, account).await.map(drop)
+    let few = |opening| inner.stranger_rooms() + opening < MAX_STRANGERS;
+    open_where(inner, account, |opening| inner.shares_group_with(&account) || few(opening))
+        .await
+        .map(drop)
 }
 
 /// Serves `keys/1` to a member's device.
 pub(crate) async fn serve_keys(room: Arc<RoomHandle>, peer: PeerId, mut stream: Stream) {
     let Ok(request) = stream.recv.expect::<KeysRequest>().await else { return };
-    if request.epochs.len() > MAX_EPOCHS {
+    if request.check().is_err() {
         return;
     }
     let epochs = {
@@ -167,7 +229,7 @@ pub(crate) async fn ask_keys(inner: Arc<Inner>, room: Arc<RoomHandle>, link: Lin
         stream.send.finish();
         stream.recv.expect::<KeysReply>().await.ok()
     };
-    let Some(reply) = asked.await else { return };
+    let Some(reply) = asked.await.filter(|reply| reply.check().is_ok()) else { return };
     // A secret proves itself: its commitment gives the epoch's id.
     let secrets = reply.epochs.iter().map(|grant| EpochSecret::new(grant.secret.0));
     let wanted = secrets.filter(|secret| missing.contains(&secret.id(room.id()))).collect();

@@ -26,6 +26,8 @@ pub(crate) struct RoomHandle {
     pub(crate) changed: watch::Sender<u64>,
     /// Whether a newcomer has something to look at.
     pub(crate) ready: watch::Sender<bool>,
+    /// Counts reasons to compare states with peers now instead of at the next check.
+    pub(crate) poked: watch::Sender<u64>,
 }
 
 /// What the lock guards.
@@ -46,6 +48,8 @@ pub(crate) struct State {
     pub(crate) unread: u64,
     newest: BTreeMap<LogId, Hlc>,
     next_session: u64,
+    /// Set when a member, told that we left, has let us go: nothing is synchronised any more.
+    parted: bool,
     /// Set while a failed write is being undone: nothing is authored or accepted then.
     failed: Option<String>,
 }
@@ -105,6 +109,7 @@ impl RoomHandle {
             unread,
             newest: BTreeMap::new(),
             next_session: 0,
+            parted: false,
             failed: None,
             room,
         };
@@ -113,6 +118,7 @@ impl RoomHandle {
             state: Mutex::new(state),
             changed: watch::Sender::new(0),
             ready: watch::Sender::new(ready),
+            poked: watch::Sender::new(0),
         })
     }
 
@@ -128,7 +134,7 @@ impl RoomHandle {
         self.id
     }
 
-    /// Locks the state, for computation only.
+    /// Locks the state, for computation only. Never while another room is locked.
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -243,18 +249,41 @@ impl RoomHandle {
 
     /// Whether this room is to be synchronised with the peer: both belong to it.
     pub(crate) fn is_shared_with(&self, inner: &Inner, peer: &PeerId) -> bool {
-        let state = self.lock();
-        let members = state.room.members();
-        if members.is_member_device(peer) {
-            return true;
-        }
-        let Some(genesis) = members.genesis() else {
-            // Just admitted and nothing here yet: whoever admitted us may fill us.
-            return inner.is_joining(&self.id);
+        let founders = {
+            let state = self.lock();
+            let members = state.room.members();
+            if state.parted {
+                return false;
+            }
+            if members.is_member_device(peer) {
+                return true;
+            }
+            match members.genesis() {
+                Some(genesis) if genesis.kind == Kind::Direct => genesis.founders.clone(),
+                Some(_) => return false,
+                // Just admitted and nothing here yet: whoever admitted us may fill us.
+                None => return inner.is_joining(&self.id),
+            }
         };
-        // The other side of a direct room, before its first event is here.
-        genesis.kind == Kind::Direct
-            && inner.account_of(peer).is_some_and(|account| genesis.founders.contains(&account))
+        // The other side of a direct room, before its first event is here. Not under the lock: who
+        // belongs to an account is asked of other rooms, and two rooms are never locked at once.
+        inner.account_of(peer).is_some_and(|account| founders.contains(&account))
+    }
+
+    /// Compares states with peers soon: something is known to be missing here.
+    pub(crate) fn poke(&self) {
+        self.poked.send_modify(|count| *count += 1);
+    }
+
+    /// A member refused to synchronise: after leaving, that means that it knows.
+    pub(crate) fn refused(&self) {
+        let mut state = self.lock();
+        state.parted = !state.room.am_member() && state.room.members().genesis().is_some();
+    }
+
+    /// Whether the room has nothing to do with peers any more.
+    pub(crate) fn is_parted(&self) -> bool {
+        self.lock().parted
     }
 
     /// Whether the device is a member's now.

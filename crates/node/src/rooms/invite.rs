@@ -66,21 +66,21 @@ async fn admit(inner: &Arc<Inner>, link: &Link, request: &JoinRequest) -> JoinRe
     let mut verdict = None;
     let result = room
         .change(inner, |replica, now| {
-            if !replica.am_member() {
-                verdict = Some(JoinReply::NotNow);
-                return Ok(Default::default());
-            }
             let members = replica.members();
             let member = members.account(&account).is_some_and(|info| {
                 info.is_member() && info.devices.contains_key(&claim.cert.claim.device)
             });
-            if member {
+            let invite = members.invite(&claim.invite);
+            if !member && invite.is_none() {
+                // Who has no invite of this room is not even told that it is here.
+                verdict = Some(JoinReply::Refused);
                 return Ok(Default::default());
             }
-            let Some(invite) = members.invite(&claim.invite) else {
+            if !replica.am_member() {
                 verdict = Some(JoinReply::NotNow);
                 return Ok(Default::default());
-            };
+            }
+            let Some(invite) = invite.filter(|_| !member) else { return Ok(Default::default()) };
             if invite.is_expired(now) {
                 verdict = Some(JoinReply::Expired);
                 return Ok(Default::default());

@@ -16,6 +16,7 @@ use ayni_core::wire;
 use tokio::sync::watch;
 
 use super::handle::RoomHandle;
+use crate::discovery::book::Source;
 use crate::error::{Error, Result};
 use crate::inner::Inner;
 use crate::model::RoomInfo;
@@ -103,7 +104,7 @@ pub(crate) async fn begin(
 
 async fn ask_until_admitted(inner: Arc<Inner>, ticket: Ticket, progress: watch::Sender<Progress>) {
     for addr in &ticket.members {
-        inner.learn_address(addr.clone());
+        inner.learn_address(addr, Source::Told);
     }
     let mut pause = FIRST_PAUSE;
     loop {
@@ -205,11 +206,11 @@ async fn ask(
 /// Takes an admission in: the room exists here from now on, empty but for its keys.
 async fn enter(inner: &Arc<Inner>, ticket: &Ticket, admission: Admission) -> Result<()> {
     let genesis = &admission.genesis;
-    if genesis.id() != ticket.room || !genesis.is_valid() || genesis.kind != Kind::Group {
+    if admission.check(ticket.room).is_err() || genesis.kind != Kind::Group {
         return Err(Error::Denied("the member answered with another room".into()));
     }
-    for addr in admission.members {
-        inner.learn_address(addr);
+    for addr in &admission.members {
+        inner.learn_address(addr, Source::Told);
     }
     let room = match inner.room(&ticket.room) {
         Some(room) => room,

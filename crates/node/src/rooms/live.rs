@@ -152,7 +152,9 @@ impl Task {
         let topic = self.room.lock().room.topic();
         let Some(sender) = topic.and_then(|topic| self.topics.get(&topic)) else { return };
         if event.size() > MAX_GOSSIP_EVENT {
-            // Too large to go whole: the announcement on the synchronisation streams is the hint.
+            let nonce = event.id().0.to_vec();
+            let hint = wire::encode(&GossipFrame::Hint(nonce.into()));
+            let _ = sender.broadcast(Bytes::from(hint)).await;
             return;
         }
         let message = wire::encode(&GossipFrame::Event(event.to_raw()));
@@ -177,7 +179,11 @@ impl Task {
     }
 
     fn received(&self, content: &[u8]) {
-        let Ok(GossipFrame::Event(raw)) = wire::decode::<GossipFrame>(content) else { return };
+        let raw = match wire::decode::<GossipFrame>(content) {
+            Ok(GossipFrame::Event(raw)) => raw,
+            Ok(GossipFrame::Hint(_)) => return self.room.poke(),
+            Err(_) => return,
+        };
         let Ok(event) = Event::from_raw(raw) else { return };
         // Cheap checks first: a replay costs no signature.
         let held = self
@@ -191,10 +197,13 @@ impl Task {
             return;
         }
         let Ok(run) = CheckedRun::new(self.room.id(), vec![event]) else { return };
-        // A refusal is no fault of the neighbor that forwarded it.
         let (inner, room) = (self.inner.clone(), self.room.clone());
         let storing = async move {
-            let _ = room.change(&inner, |room, now| Ok(room.accept(run, now)?)).await;
+            let stored = room.change(&inner, |room, now| Ok(room.accept(run, now)?)).await;
+            // A refusal is no fault of the neighbor that forwarded it; what is missing may be there.
+            if let Ok(Err(_)) = stored {
+                room.poke();
+            }
         };
         self.storing.push(storing.boxed());
     }

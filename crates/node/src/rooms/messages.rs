@@ -3,10 +3,8 @@
 use std::sync::Arc;
 
 use ayni_core::chat::Chat;
-use ayni_core::clock::Hlc;
 use ayni_core::event::Event as CoreEvent;
-use ayni_core::id::{AccountId, RoomId};
-use ayni_core::limits::MAX_AHEAD_MS;
+use ayni_core::id::AccountId;
 
 use super::handle::RoomHandle;
 use crate::error::Result;
@@ -24,8 +22,7 @@ pub(crate) async fn page(
 ) -> Result<MessagePage> {
     let limit = query.limit.min(PAGE);
     let before = query.before.map(|cursor| (cursor.time, cursor.event));
-    let newest = Hlc::from_millis(inner.now().saturating_add(MAX_AHEAD_MS + 1));
-    let mut events = inner.store.messages(room.id(), before, limit, newest).await?;
+    let mut events = inner.store.messages(room.id(), before, limit, inner.newest_shown()).await?;
     let oldest =
         events.last().map(|event| Cursor { time: event.header().time.0, event: event.id() });
     let full = events.len() == limit && limit > 0;
@@ -49,7 +46,7 @@ pub(crate) fn message(inner: &Inner, room: &RoomHandle, event: &CoreEvent) -> Me
     };
     Message {
         event: event.id(),
-        room: room_id(room),
+        room: room.id(),
         author,
         device: header.device,
         name: room.member_name(&author),
@@ -58,8 +55,4 @@ pub(crate) fn message(inner: &Inner, room: &RoomHandle, event: &CoreEvent) -> Me
         text,
         mine: author == inner.keys.account.id(),
     }
-}
-
-fn room_id(room: &RoomHandle) -> RoomId {
-    room.id()
 }

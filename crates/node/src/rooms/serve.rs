@@ -1,14 +1,16 @@
 //! Answers a peer's requests from the store, a frame at a time.
 //!
 //! Invariant: every run that is sent ends at an event whose own signature is valid, because the
-//! receiver takes that as the proof of the whole run. A log whose author left a bad signature inside
-//! is served up to the last good one before the frame's end, or further on to the next.
+//! receiver takes that as the proof of the whole run. Where signatures inside a log are bad (its
+//! author left them so, or whoever handed the log on spoilt them) a frame ends at the last good one
+//! before its usual end, or else at the next good one: what came here in one frame, ending with a
+//! good signature, can always be handed on.
 
 use std::sync::Arc;
 
 use ayni_core::event::Event;
 use ayni_core::id::RoomId;
-use ayni_core::limits::{MAX_RUN_EVENTS, RUN_TARGET};
+use ayni_core::limits::{MAX_FRAME, MAX_RUN_EVENTS, RUN_TARGET};
 use ayni_core::log::{Frontier, Lane, LogId};
 use ayni_core::sync::frame::SyncFrame;
 
@@ -41,7 +43,9 @@ pub(crate) async fn newest(
     count: u32,
     send: &mut FrameSender,
 ) -> Result<(), String> {
-    let newest = inner.store.newest(room, count).await.map_err(|error| error.to_string())?;
+    // What is dated ahead is not shown yet: it must not fill a newcomer's first look.
+    let newest = inner.store.newest(room, count, inner.newest_shown()).await;
+    let newest = newest.map_err(|error| error.to_string())?;
     for (log, runs) in newest.iter() {
         for run in runs.ranges() {
             chat(inner, room, want, *log, run.clone(), send).await?;
@@ -92,16 +96,36 @@ async fn chat(
         let part =
             inner.store.events(room, log, start..range.end, RUN_TARGET, MAX_RUN_EVENTS).await;
         let part = part.map_err(|error| error.to_string())?;
-        let Some(last) = part.last() else { return Ok(()) };
-        start = last.seq().saturating_add(1);
-        let sent = send_run(want, part, send).await?;
-        if sent == 0 {
-            // No valid signature in a whole frame: its author made this log unservable.
+        if part.is_empty() {
             return Ok(());
         }
-        start = start.min(sent);
+        let mut sent = send_run(want, part, send).await?;
+        if sent == 0 {
+            let part = up_to_next_good(inner, room, log, start).await?;
+            sent = send_run(want, part, send).await?;
+        }
+        if sent == 0 {
+            // More than a frame without a good signature: nobody can have had it from anyone else.
+            return Ok(());
+        }
+        start = sent;
     }
     Ok(())
+}
+
+/// Reads events up to the first whose signature is valid, be it beyond what was asked for: a little
+/// more is welcome ([`ayni_core::sync`]).
+async fn up_to_next_good(
+    inner: &Arc<Inner>,
+    room: RoomId,
+    log: LogId,
+    start: u64,
+) -> Result<Vec<Event>, String> {
+    let events = inner.store.events(room, log, start..u64::MAX, MAX_FRAME, MAX_RUN_EVENTS).await;
+    let mut events = events.map_err(|error| error.to_string())?;
+    let good = events.iter().position(|event| event.verify().is_ok());
+    events.truncate(good.map_or(0, |at| at + 1));
+    Ok(events)
 }
 
 /// Sends events up to the last whose signature is valid. Returns the position after that one, or 0.

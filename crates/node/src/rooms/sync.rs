@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::handle::{Refusal, RoomHandle};
 use super::serve;
+use crate::discovery::book::Source;
 use crate::inner::Inner;
 use crate::transport::stream::{FrameReceiver, FrameSender};
 use crate::transport::{Link, Stream};
@@ -31,8 +32,14 @@ const INBOX: usize = 4;
 const OUTBOX: usize = 64;
 /// How long changes are gathered before they are announced: long enough for gossip to be faster.
 const ANNOUNCE_DELAY: Duration = Duration::from_millis(100);
-/// How long the peer may leave a request of ours without a frame.
-const STALL: Duration = Duration::from_secs(30);
+/// How long the peer may leave our requests without progress: nobody else is asked for the same
+/// meanwhile, and someone waits for it.
+const STALL: Duration = Duration::from_secs(15);
+/// New events' bytes that count as progress before a request is answered in full: what the poorest
+/// link that is worth waiting for brings in that time.
+const PROGRESS: usize = 16 * 1024;
+/// Least time between two comparisons on one session, whatever the reasons.
+const CHECK_PACE: Duration = Duration::from_secs(1);
 /// Mean time between two comparisons of states on a quiet session, times half the sessions.
 const CHECK_EVERY: Duration = Duration::from_secs(45);
 
@@ -61,7 +68,7 @@ pub(crate) async fn run(inner: Arc<Inner>, room: Arc<RoomHandle>, link: Link, st
         id: active.id,
         session: Session::new(active.id),
         outbox,
-        heard: Instant::now(),
+        progress: Progress { since: Instant::now(), bytes: 0 },
     };
     let result = tokio::select! {
         result = driver.run(frames, served_count) => result,
@@ -125,7 +132,30 @@ struct Driver {
     id: SessionId,
     session: Session,
     outbox: mpsc::Sender<Job>,
-    heard: Instant,
+    progress: Progress,
+}
+
+/// When the peer last brought us forward. What it sends otherwise does not count: a peer that says
+/// this and that, or what is known already, must not keep others from being asked.
+struct Progress {
+    since: Instant,
+    bytes: usize,
+}
+
+impl Progress {
+    /// Counts from now.
+    fn note(&mut self) {
+        *self = Self { since: Instant::now(), bytes: 0 };
+    }
+
+    /// Counts new events, which took our own store so long.
+    fn stored(&mut self, bytes: usize, took: Duration) {
+        self.since += took;
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.bytes >= PROGRESS {
+            self.note();
+        }
+    }
 }
 
 impl Driver {
@@ -135,16 +165,22 @@ impl Driver {
         mut served: mpsc::UnboundedReceiver<()>,
     ) -> Result<(), String> {
         let mut changed = self.room.changed.subscribe();
+        let mut poked = self.room.poked.subscribe();
+        let mut checked = Instant::now();
         self.handle(Input::Start).await?;
         self.send_peers()?;
         let mut check = Instant::now() + self.next_check();
         let mut announce: Option<Instant> = None;
         loop {
-            let due = announce.unwrap_or(check).min(check);
+            let waiting = self.session.is_waiting();
+            let stalled = if waiting { self.progress.since + STALL } else { check };
+            let due = announce.unwrap_or(check).min(check).min(stalled);
             tokio::select! {
                 frame = frames.recv() => {
-                    let Some(frame) = frame else { return Ok(()) };
-                    self.heard = Instant::now();
+                    let Some(frame) = frame else { return self.ended() };
+                    if matches!(frame, SyncFrame::Done(_)) {
+                        self.progress.note();
+                    }
                     self.handle(Input::Frame(frame)).await?;
                 }
                 Some(()) = served.recv() => self.session.served(),
@@ -152,10 +188,15 @@ impl Driver {
                     if result.is_err() { return Ok(()) }
                     announce = Some(Instant::now() + ANNOUNCE_DELAY);
                 }
+                result = poked.changed() => {
+                    if result.is_err() { return Ok(()) }
+                    check = check.min(checked + CHECK_PACE);
+                }
                 () = tokio::time::sleep_until(due) => {
                     if announce.is_some_and(|at| at <= Instant::now()) {
                         changed.borrow_and_update();
                         announce = None;
+                        self.check_shared()?;
                         // A busy outbox hears of it with the next change or check.
                         if self.outbox.capacity() > OUTBOX / 2 {
                             self.handle(Input::Changed).await?;
@@ -164,21 +205,33 @@ impl Driver {
                         }
                     }
                     if check <= Instant::now() {
-                        check = Instant::now() + self.next_check();
+                        checked = Instant::now();
+                        check = checked + self.next_check();
                         self.check().await?;
                     }
                 }
             }
-            if self.session.is_waiting() && self.heard.elapsed() > STALL {
+            if !waiting {
+                self.progress.note();
+            } else if self.session.is_waiting() && self.progress.since.elapsed() >= STALL {
                 return Err("the peer stalls".into());
             }
         }
     }
 
+    /// The peer ended the stream, which is an error only while it owes us something.
+    fn ended(&self) -> Result<(), String> {
+        let owed = self.session.is_waiting();
+        if owed { Err("the stream ended before the answer did".into()) } else { Ok(()) }
+    }
+
+    fn check_shared(&self) -> Result<(), String> {
+        let shared = self.room.is_shared_with(&self.inner, &self.link.peer());
+        shared.then_some(()).ok_or_else(|| "the peer is not a member any more".into())
+    }
+
     async fn check(&mut self) -> Result<(), String> {
-        if !self.room.is_shared_with(&self.inner, &self.link.peer()) {
-            return Err("the peer is not a member any more".into());
-        }
+        self.check_shared()?;
         self.session.forgive();
         if self.outbox.capacity() > OUTBOX / 2 {
             self.handle(Input::Check).await?;
@@ -237,9 +290,11 @@ impl Driver {
             return Ok(None);
         };
         let (log, range) = (first.log(), first.seq()..last.seq().saturating_add(1));
+        let begun = Instant::now();
         let changed = self.room.change(&self.inner, |room, now| Ok(room.accept(run, now)?)).await;
         match changed.map_err(|error| error.to_string())? {
             Ok(events) => {
+                self.progress.stored(events.iter().map(Event::size).sum(), begun.elapsed());
                 if events.iter().any(|event| event.log().lane == ayni_core::log::Lane::Control) {
                     // What was refused for want of control events may be acceptable now.
                     self.session.forgive();
@@ -267,7 +322,7 @@ impl Driver {
         let members =
             addrs.into_iter().filter(|addr| addr.peer != me && self.room.is_member(&addr.peer));
         for addr in members {
-            self.inner.learn_address(addr);
+            self.inner.learn_address(&addr, Source::Told);
         }
     }
 
@@ -297,6 +352,7 @@ pub(crate) fn maintain(inner: &Arc<Inner>, room: &Arc<RoomHandle>, link: &Link) 
         }
         state.maintained.insert(link.peer(), link.stable_id());
     }
+    link.widen();
     let task = keep(inner.clone(), room.clone(), link.clone());
     inner.tasks.spawn(inner.cancel.clone().run_until_cancelled_owned(task));
 }
@@ -315,7 +371,12 @@ async fn keep(inner: Arc<Inner>, room: Arc<RoomHandle>, link: Link) {
                 // The peer may have opened meanwhile; the lower peer's stream stays.
                 Ok(_) if has_session(&room, &link) && peer < inner.me() => {}
                 Ok(stream) => run(inner.clone(), room.clone(), link.clone(), stream).await,
-                Err(error) => tracing::debug!(peer = %peer.short(), "sync not opened: {error}"),
+                Err(error) => {
+                    tracing::debug!(peer = %peer.short(), "sync not opened: {error}");
+                    if matches!(error, crate::transport::OpenError::Refused) {
+                        room.refused();
+                    }
+                }
             }
         }
         tokio::select! {

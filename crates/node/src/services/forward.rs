@@ -30,8 +30,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// until the returned value is dropped, which cuts the connections too. Port 0: any free one.
 ///
 /// # Errors
-/// [`Error::Invalid`] when the address is not a loopback one or its port is in use; [`Error::Io`]
-/// when the system refuses otherwise.
+/// [`Error::Invalid`] when the address is not a loopback one; [`Error::Endpoint`] when its port is
+/// in use; [`Error::Io`] when the system refuses otherwise.
 pub(crate) async fn forward(
     opener: impl Fn() -> BoxFuture<'static, Result<Stream>> + Send + Sync + 'static,
     listen: SocketAddr,
@@ -53,7 +53,7 @@ fn unusable(listen: SocketAddr, error: std::io::Error) -> Error {
     let (ip, port) = (listen.ip(), listen.port());
     match error.kind() {
         std::io::ErrorKind::AddrInUse => {
-            Error::Invalid(format!("port {port} on {ip} is in use: choose another"))
+            Error::Endpoint(format!("port {port} on {ip} is in use: choose another"))
         }
         _ => Error::io(format!("port {port} on {ip} cannot be listened on"))(error),
     }

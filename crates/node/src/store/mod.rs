@@ -255,9 +255,15 @@ impl Store {
         self.0.pool.read(move |db| read::events(db, room, log, &range, max_bytes, max_events)).await
     }
 
-    /// Returns the positions of the newest `count` chat events in the order of the timeline.
-    pub(crate) async fn newest(&self, room: RoomId, count: u32) -> Result<Frontier> {
-        self.0.pool.read(move |db| timeline::newest(db, room, count)).await
+    /// Returns the positions of the newest `count` chat events in the order of the timeline. Those
+    /// dated after `not_after` are left out.
+    pub(crate) async fn newest(
+        &self,
+        room: RoomId,
+        count: u32,
+        not_after: Hlc,
+    ) -> Result<Frontier> {
+        self.0.pool.read(move |db| timeline::newest(db, room, count, not_after)).await
     }
 
     /// Returns chat events before a position of the timeline, the newest first. Those dated after

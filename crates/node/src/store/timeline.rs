@@ -14,15 +14,21 @@ use super::number::{from_count, from_time, short, to_seq};
 use super::read::{EVENT_COLUMNS, event, log_id, room_row};
 
 /// See [`super::Store::newest`]. Among those that tie for the last place any may be named.
-pub(super) fn newest(db: &Connection, room: RoomId, count: u32) -> Result<Frontier, Failure> {
+pub(super) fn newest(
+    db: &Connection,
+    room: RoomId,
+    count: u32,
+    not_after: Hlc,
+) -> Result<Frontier, Failure> {
     let mut frontier = Frontier::default();
     let Some(room) = room_row(db, &room)? else { return Ok(frontier) };
     let mut select = db.prepare_cached(
         "SELECT l.lane, l.device, l.term, e.seq
          FROM events e CROSS JOIN logs l ON l.id = e.log
-         WHERE e.room = ?1 AND e.lane = 1 ORDER BY e.time DESC, e.short DESC LIMIT ?2",
+         WHERE e.room = ?1 AND e.lane = 1 AND e.time <= ?3
+         ORDER BY e.time DESC, e.short DESC LIMIT ?2",
     )?;
-    let mut rows = select.query(params![room, from_count(count.into())])?;
+    let mut rows = select.query(params![room, from_count(count.into()), from_time(not_after)])?;
     while let Some(row) = rows.next()? {
         let seq = to_seq(row.get(3)?);
         frontier.insert(log_id(row, 0)?, seq..seq.saturating_add(1));

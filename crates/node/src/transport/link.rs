@@ -1,13 +1,15 @@
 //! A link: one live connection with one peer, after both have said [`Hello`].
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use ayni_core::id::{PeerId, RoomId};
 use ayni_core::proto::{Hello, Open, Opened};
 use iroh::endpoint::{Connection, VarInt};
 use tokio::sync::watch;
 
+use super::endpoint::FRIEND_WINDOW;
 use super::stream::{FrameSender, Stream, StreamError};
 use crate::model::PeerPath;
 
@@ -22,7 +24,36 @@ struct Inner {
     /// Who dialled: of two connections between the same instances the lower peer's dial stays.
     dialer: PeerId,
     theirs: watch::Receiver<Hello>,
-    ours: tokio::sync::Mutex<FrameSender>,
+    ours: tokio::sync::Mutex<Ours>,
+    /// Whether our lists may differ from what was said last.
+    stale: AtomicBool,
+    usage: Mutex<Usage>,
+}
+
+/// Our hello stream, and what was said last on it.
+#[derive(Debug)]
+struct Ours {
+    send: FrameSender,
+    said: Option<Hello>,
+}
+
+/// Whether something runs over a link, and when something last did.
+#[derive(Debug)]
+struct Usage {
+    holds: usize,
+    since: Instant,
+}
+
+/// Keeps a link from being closed as idle, as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Hold(Link);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut usage = self.0.0.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        usage.holds = usage.holds.saturating_sub(1);
+        usage.since = Instant::now();
+    }
 }
 
 /// Why a service stream was not opened.
@@ -48,8 +79,22 @@ impl Link {
         ours: FrameSender,
     ) -> Self {
         let peer = PeerId(*connection.remote_id().as_bytes());
-        let ours = tokio::sync::Mutex::new(ours);
-        Self(Arc::new(Inner { connection, peer, dialer, theirs, ours }))
+        let ours = tokio::sync::Mutex::new(Ours { send: ours, said: None });
+        let usage = Mutex::new(Usage { holds: 0, since: Instant::now() });
+        let stale = AtomicBool::new(false);
+        Self(Arc::new(Inner { connection, peer, dialer, theirs, ours, stale, usage }))
+    }
+
+    /// Keeps the link from being closed as idle.
+    pub(crate) fn hold(&self) -> Hold {
+        self.0.usage.lock().unwrap_or_else(PoisonError::into_inner).holds += 1;
+        Hold(self.clone())
+    }
+
+    /// Returns for how long nothing held it; zero while something does.
+    pub(crate) fn idle(&self) -> Duration {
+        let usage = self.0.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        if usage.holds > 0 { Duration::ZERO } else { usage.since.elapsed() }
     }
 
     /// Returns the peer, as the connection authenticated it.
@@ -107,9 +152,35 @@ impl Link {
         }
     }
 
-    /// Sends an update of our lists on the hello stream.
-    pub(crate) async fn send_hello(&self, hello: &Hello) -> Result<(), StreamError> {
-        self.0.ours.lock().await.send(hello).await
+    /// Notes what was said before there was a link.
+    pub(super) fn note_said(&self, hello: Hello) {
+        if let Ok(mut ours) = self.0.ours.try_lock() {
+            ours.said = Some(hello);
+        }
+    }
+
+    /// Sends an update of our lists on the hello stream, unless they are what was said last.
+    ///
+    /// Returns at once where another call is sending: that one asks `hello` again when it is done,
+    /// so that the latest lists come last and a peer that does not read holds one call.
+    pub(crate) async fn send_hello(&self, hello: impl Fn() -> Hello) -> Result<(), StreamError> {
+        self.0.stale.store(true, Ordering::SeqCst);
+        while self.0.stale.load(Ordering::SeqCst) {
+            let Ok(mut ours) = self.0.ours.try_lock() else { return Ok(()) };
+            while self.0.stale.swap(false, Ordering::SeqCst) {
+                let hello = hello();
+                if ours.said.as_ref() != Some(&hello) {
+                    ours.send.send(&hello).await?;
+                    ours.said = Some(hello);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the peer have as much under way as a friend may ([`FRIEND_WINDOW`]).
+    pub(crate) fn widen(&self) {
+        self.0.connection.set_receive_window(FRIEND_WINDOW.into());
     }
 
     /// Returns how the peer is reached, and the round trip of that path.

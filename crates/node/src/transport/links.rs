@@ -12,21 +12,35 @@ use ayni_core::id::PeerId;
 use ayni_core::proto::{ALPN, Hello, Open, PROTOCOL};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
-use iroh::endpoint::{Connection, Incoming};
+use iroh::endpoint::{Connection, Incoming, WeakConnectionHandle};
 use iroh_gossip::net::Gossip;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::crowd::Crowd;
 use super::endpoint::{Bound, endpoint_id};
 use super::link::Link;
 use super::stream::{FRAME_TIMEOUT, FrameReceiver, FrameSender, Stream, StreamError};
 use crate::error::{Error, Result};
 
-/// Most links at a time: DESIGN.md keeps 64; the rest is room for who calls us.
+/// Most links at a time, strangers' calls apart: DESIGN.md keeps 64; the rest is room for members
+/// who call us.
 const MAX_LINKS: usize = 256;
-/// Handshakes of incoming connections under way at a time.
+/// Links at a time with peers that called us and share no room with us; one too many displaces the
+/// oldest. Someone who comes to join needs such a place for a moment.
+const MAX_STRANGERS: usize = 64;
+/// Handshakes of incoming connections under way at a time, TLS and hellos each; one too many
+/// displaces the oldest, which an honest one is not: it takes a few round trips.
 const MAX_HANDSHAKES: usize = 64;
+/// Replaced connections that drain at a time; one too many displaces the oldest.
+const MAX_DRAINING: usize = 64;
+/// Gossip connections that we accepted from members, and from one of them: gossip may dial again
+/// while the old connection ends.
+const MAX_GOSSIP: (usize, usize) = (256, 2);
+/// Gossip connections of peers that share no room with us as far as we know: a member whose
+/// admission is still on its way may dial us already.
+const MAX_GOSSIP_STRANGERS: (usize, usize) = (16, 1);
 /// Streams of one link that are being served at a time; a peer's further ones wait in its window.
 const MAX_SERVED_STREAMS: usize = 128;
 /// How long a dial may take. iroh gives up by itself after about ten seconds.
@@ -35,6 +49,10 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(12);
 const RACE: Duration = Duration::from_secs(10);
 /// How long a replaced connection may finish its streams.
 const DRAIN: Duration = Duration::from_secs(10);
+/// After this time without use a link with a peer that shares no room with us is closed.
+const IDLE: Duration = Duration::from_secs(60);
+/// How often idle links are looked for.
+const REAP: Duration = Duration::from_secs(15);
 /// Least time between two hello updates of one peer that we pass on.
 const HELLO_PACE: Duration = Duration::from_millis(100);
 
@@ -46,6 +64,8 @@ pub(crate) trait Handler: Send + Sync + 'static {
     fn up(&self, link: Link);
     /// The peer's current link ended, and no other took its place.
     fn down(&self, link: Link);
+    /// Whether a link with this peer is worth keeping while nothing runs over it.
+    fn keeps(&self, peer: &PeerId) -> bool;
     /// The peer opened a stream; runs in a task of its own.
     fn open(&self, link: Link, open: Open, stream: Stream) -> BoxFuture<'static, ()>;
 }
@@ -61,7 +81,12 @@ struct Inner {
     handler: Arc<dyn Handler>,
     current: Mutex<BTreeMap<PeerId, Entry>>,
     dials: Mutex<BTreeMap<PeerId, Dial>>,
-    handshakes: Arc<Semaphore>,
+    arriving: Crowd<CancellationToken>,
+    greeting: Crowd<CancellationToken>,
+    strangers: Crowd<WeakConnectionHandle>,
+    draining: Crowd<WeakConnectionHandle>,
+    gossiping: Crowd<WeakConnectionHandle>,
+    gossiping_strangers: Crowd<WeakConnectionHandle>,
     cancel: CancellationToken,
     tasks: TaskTracker,
 }
@@ -103,7 +128,12 @@ impl Links {
             handler,
             current: Mutex::default(),
             dials: Mutex::default(),
-            handshakes: Arc::new(Semaphore::new(MAX_HANDSHAKES)),
+            arriving: Crowd::new(MAX_HANDSHAKES, MAX_HANDSHAKES),
+            greeting: Crowd::new(MAX_HANDSHAKES, 1),
+            strangers: Crowd::new(MAX_STRANGERS, 1),
+            draining: Crowd::new(MAX_DRAINING, 1),
+            gossiping: Crowd::new(MAX_GOSSIP.0, MAX_GOSSIP.1),
+            gossiping_strangers: Crowd::new(MAX_GOSSIP_STRANGERS.0, MAX_GOSSIP_STRANGERS.1),
             cancel,
             tasks,
         }))
@@ -169,6 +199,19 @@ impl Links {
         Ok(self.link(&peer).unwrap_or(link))
     }
 
+    /// Closes links that nobody needs, until the node stops.
+    pub(crate) async fn reap(self) {
+        let mut tick = tokio::time::interval(REAP);
+        loop {
+            tick.tick().await;
+            for link in self.all() {
+                if link.idle() > IDLE && !self.0.handler.keeps(&link.peer()) {
+                    link.close("idle");
+                }
+            }
+        }
+    }
+
     /// Accepts connections until the node stops.
     pub(crate) async fn accept(self) {
         loop {
@@ -177,32 +220,37 @@ impl Links {
                 () = self.0.cancel.cancelled() => None,
             };
             let Some(incoming) = incoming else { return };
-            let Ok(permit) = self.0.handshakes.clone().try_acquire_owned() else {
-                incoming.refuse();
-                continue;
-            };
             let links = self.clone();
-            self.0.tasks.spawn(async move {
-                links.incoming(incoming).await;
-                drop(permit);
-            });
+            self.0.tasks.spawn(async move { links.incoming(incoming).await });
         }
     }
 
     async fn incoming(&self, incoming: Incoming) {
-        let Ok(accepting) = incoming.accept() else { return };
-        let Ok(Ok(connection)) = tokio::time::timeout(FRAME_TIMEOUT, accepting).await else {
-            return;
-        };
-        if connection.alpn() == iroh_gossip::ALPN {
-            // The gossip actor owns the connection from here.
-            let _ = self.0.gossip.handle_connection(connection).await;
-            return;
-        }
+        let arrived = self.0.arriving.within(NOBODY, arrive(incoming)).await;
+        let Some(connection) = arrived.flatten() else { return };
         let dialer = PeerId(*connection.remote_id().as_bytes());
-        if let Err(error) = self.establish(connection, dialer).await {
-            tracing::debug!(peer = %dialer.short(), "handshake failed: {error}");
+        if connection.alpn() == iroh_gossip::ALPN {
+            self.gossip_with(dialer, connection).await;
+            return;
         }
+        let greeting = tokio::time::timeout(FRAME_TIMEOUT, self.establish(connection, dialer));
+        let greeted = self.0.greeting.within(dialer, greeting).await;
+        match greeted {
+            Some(Ok(Ok(_))) => {}
+            Some(Ok(Err(error))) => {
+                tracing::debug!(peer = %dialer.short(), "handshake failed: {error}");
+            }
+            Some(Err(_)) => tracing::debug!(peer = %dialer.short(), "handshake took too long"),
+            None => tracing::debug!(peer = %dialer.short(), "handshake made room for others"),
+        }
+    }
+
+    async fn gossip_with(&self, peer: PeerId, connection: Connection) {
+        let member = self.0.handler.keeps(&peer);
+        let crowd = if member { &self.0.gossiping } else { &self.0.gossiping_strangers };
+        crowd.enter(peer, connection.weak_handle(), |_| true);
+        // The gossip actor owns the connection from here.
+        let _ = self.0.gossip.handle_connection(connection).await;
     }
 
     /// Exchanges hellos and makes the connection a link.
@@ -231,6 +279,7 @@ impl Links {
         let instance = theirs.instance;
         let (hellos, latest) = watch::channel(theirs);
         let link = Link::new(connection, dialer, latest, ours);
+        link.note_said(hello);
         self.register(&link, instance);
         let links = self.clone();
         self.0.tasks.spawn(links.run(link.clone(), updates, hellos));
@@ -242,7 +291,7 @@ impl Links {
         let mut current = self.0.current.lock().unwrap_or_else(PoisonError::into_inner);
         let peer = link.peer();
         let choice = match current.get(&peer) {
-            None if current.len() >= MAX_LINKS => {
+            None if current.len() >= MAX_LINKS + MAX_STRANGERS => {
                 drop(current);
                 link.close("too many connections");
                 return;
@@ -263,6 +312,7 @@ impl Links {
         let entry = Entry { link: link.clone(), instance, since: Instant::now() };
         let old = current.insert(peer, entry);
         drop(current);
+        self.place(link);
         if let Some(old) = old {
             if old.instance == instance {
                 self.drain(old.link);
@@ -273,7 +323,20 @@ impl Links {
         self.0.handler.up(link.clone());
     }
 
+    /// Who called us and shares no room with us has one of a bounded number of places, and little
+    /// under way.
+    fn place(&self, link: &Link) {
+        let (peer, handler) = (link.peer(), &self.0.handler);
+        if link.dialer() == self.0.me || handler.keeps(&peer) {
+            link.widen();
+        } else {
+            let connection = link.connection().weak_handle();
+            self.0.strangers.enter(peer, connection, |peer| !handler.keeps(peer));
+        }
+    }
+
     fn drain(&self, link: Link) {
+        self.0.draining.enter(link.peer(), link.connection().weak_handle(), |_| true);
         let cancel = self.0.cancel.clone();
         self.0.tasks.spawn(async move {
             tokio::select! {
@@ -308,6 +371,7 @@ impl Links {
 
     async fn stream(&self, link: Link, mut stream: Stream) {
         let Ok(open) = stream.recv.expect::<Open>().await else { return };
+        let _in_use = link.hold();
         let serving = self.0.handler.open(link.clone(), open, stream);
         // A panic in one service must not take the task that counts streams with it.
         let served = std::panic::AssertUnwindSafe(serving).catch_unwind();
@@ -340,6 +404,15 @@ impl Links {
         }
         self.0.bound.endpoint.close().await;
     }
+}
+
+/// Stands for peers whose key is not known yet.
+const NOBODY: PeerId = PeerId([0; 32]);
+
+/// Completes the TLS handshake of an incoming connection.
+async fn arrive(incoming: Incoming) -> Option<Connection> {
+    let accepting = incoming.accept().ok()?;
+    tokio::time::timeout(FRAME_TIMEOUT, accepting).await.ok()?.ok()
 }
 
 /// Chooses between a live link and a new connection with the same peer. `lower` is the lower of the

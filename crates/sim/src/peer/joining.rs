@@ -3,7 +3,9 @@
 use ayni_core::clock::Millis;
 use ayni_core::epoch::EpochSecret;
 use ayni_core::keys::Bytes32;
-use ayni_core::proto::{Admission, EpochGrant, JoinClaim, JoinReply, JoinRequest, KeysReply, KeysRequest};
+use ayni_core::proto::{
+    Admission, EpochGrant, JoinClaim, JoinReply, JoinRequest, KeysReply, KeysRequest,
+};
 use ayni_core::room::{Admit, Control, Room};
 use ayni_core::wire;
 

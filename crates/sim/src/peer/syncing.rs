@@ -6,7 +6,7 @@ use ayni_core::clock::Millis;
 use ayni_core::event::{CheckedRun, Event, EventError, RawEvent};
 use ayni_core::frame::{self, FrameBuffer};
 use ayni_core::log::{Lane, LogId};
-use ayni_core::room::Room;
+use ayni_core::room::{MemberInfo, Room};
 use ayni_core::sync::frame::SyncFrame;
 use ayni_core::sync::{Input, Output, Session, SessionId, View};
 
@@ -30,12 +30,20 @@ impl Peer {
     /// with who left, as long as it has something that counts and that is not here.
     pub fn accepts(&self, other: PeerNo) -> bool {
         let Some(room) = self.room() else { return false };
-        let Some((device, account)) = self.others.get(&other) else { return false };
         let members = room.members();
         let newcomer = members.genesis().is_none();
-        let member = members.is_member_device(device)
-            || members.account(account).is_some_and(|info| info.devices.is_empty());
-        newcomer || member || lacks_words_of(room, other, self)
+        newcomer || self.serves(other) || lacks_words_of(room, other, self)
+    }
+
+    /// Whether `other` may have what is here: a member's device, or that of a founder who has not
+    /// written yet (the other side of a direct room).
+    fn serves(&self, other: PeerNo) -> bool {
+        let (Some(room), Some((device, account))) = (self.room(), self.others.get(&other)) else {
+            return false;
+        };
+        let members = room.members();
+        let founder = |info: &MemberInfo| info.is_member() && info.devices.is_empty();
+        members.is_member_device(device) || members.account(account).is_some_and(founder)
     }
 
     /// Whether a session with `other` is open.
@@ -117,7 +125,8 @@ impl Peer {
         stream.buffer.push(bytes);
         let mut out = Vec::new();
         loop {
-            let Some(stream) = self.running.as_mut().and_then(|it| it.streams.get_mut(&from)) else {
+            let Some(stream) = self.running.as_mut().and_then(|it| it.streams.get_mut(&from))
+            else {
                 return out;
             };
             let frame = stream.buffer.next_frame::<SyncFrame>();
@@ -162,14 +171,14 @@ impl Peer {
                         let runs = self.store.newest(count, self.clock(now));
                         out.extend(self.serve(other, want, runs));
                     }
-                    Output::Receive(events) => match self.take_run(events, now) {
-                        Ok(refused) => inputs.extend(refused),
-                        Err(_) => {
+                    Output::Receive(events) => {
+                        let Ok(refused) = self.take_run(events, now) else {
                             self.counts.liars += 1;
                             out.push(self.hang_up(other));
                             return out;
-                        }
-                    },
+                        };
+                        inputs.extend(refused);
+                    }
                     Output::Peers(_) | Output::CaughtUp => {}
                 }
             }
@@ -181,15 +190,11 @@ impl Peer {
         if self.mute {
             return vec![];
         }
-        let device = self.others.get(&other).map(|(device, _)| *device);
-        let member = device.is_some_and(|device| {
-            self.room().is_some_and(|room| room.members().is_member_device(&device))
-        });
         // Who left hands over what it has, and gets nothing.
-        let runs = if member { runs } else { vec![] };
-        let frames = runs.into_iter().map(|run| {
-            SyncFrame::Run(want, run.iter().map(Event::to_raw).collect())
-        });
+        let runs = if self.serves(other) { runs } else { vec![] };
+        let frames = runs
+            .into_iter()
+            .map(|run| SyncFrame::Run(want, run.iter().map(Event::to_raw).collect()));
         let out = frames.chain([SyncFrame::Done(want)]).filter_map(|frame| send(other, &frame));
         let out = out.collect();
         if let Some(stream) = self.running.as_mut().and_then(|it| it.streams.get_mut(&other)) {

@@ -6,33 +6,19 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
+use super::http::Http;
 use super::{Client, ClientError, Result};
 use crate::api::{Address, ErrorCode};
 
 /// Where the node says that it serves, in its data folder.
 pub(crate) const ADDRESS_FILE: &str = "api.json";
-/// Longest time to connect: a listening socket on this machine answers at once or not at all.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest time for the first answer, of a machine that is busy with other things.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Client {
     /// Returns a client of the API at `addr`, which is to be on 127.0.0.1.
-    ///
-    /// # Panics
-    /// When the HTTP client cannot be built, which without TLS and proxies has no cause.
     pub fn new(addr: SocketAddr, token: &str) -> Self {
-        // The API speaks plain HTTP, but iroh compiles reqwest with TLS and without a provider.
-        // Whichever provider the process installed first stays.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-            .build()
-            .expect("an HTTP client without TLS and proxies needs nothing of the system");
-        Self { addr, token: token.into(), http }
+        Self { addr, token: token.into(), http: Http::new() }
     }
 
     /// Finds the node that serves the folder `data`; none when no node does.
@@ -63,9 +49,10 @@ impl Client {
         }
         match tokio::time::timeout(PROBE_TIMEOUT, self.id()).await {
             Ok(Ok(_)) => Ok(Some(self)),
-            // It answered, but is not this folder's node.
-            Ok(Err(error)) if error.code == ErrorCode::Denied => Ok(None),
-            Ok(Err(error)) if error == ClientError::gone() => Ok(None),
+            // Not this folder's node, or one that is stopping.
+            Ok(Err(error)) if matches!(error.code, ErrorCode::Denied | ErrorCode::Unreachable) => {
+                Ok(None)
+            }
             Ok(Err(error)) => Err(error),
             Err(_) => Err(ClientError::unreachable(format!(
                 "the node that serves {} (process {pid}) does not answer",

@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::http::Method;
 use ayni::EventId;
 use ayni::limits::MAX_TEXT;
 use bytes::Bytes;
-use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::http::{self, Ask};
 use super::{Client, ClientError, Result, Streaming, stream};
-use crate::api::{self, ErrorCode};
+use crate::api;
 
 /// Longest time for a call that works on this machine only: far more than a slow disk takes, so that
 /// only a node that hangs meets it.
@@ -92,10 +94,15 @@ impl Client {
     ) -> Result<Streaming<api::Message>> {
         let (limit, mark_read) = (limit.to_string(), mark_read.to_string());
         let query = [("limit", limit.as_str()), ("mark_read", mark_read.as_str())];
-        let url = self.url(&["rooms", room, "messages"], &query)?;
-        // No time limit on the whole: who reads decides how fast it goes.
-        let response = self.answer(self.http.request(Method::GET, url)).await?;
-        Ok(stream::messages(response))
+        let ask = Ask {
+            method: Method::GET,
+            path: http::path(&["rooms", room, "messages"], &query)?,
+            body: Body::empty(),
+            is_json: false,
+        };
+        // No time limit: who reads decides how fast it goes.
+        let body = self.http.stream(self.addr, &self.token, ask).await?;
+        Ok(stream::messages(body))
     }
 
     /// Makes everything stored so far in a room count as read.
@@ -152,15 +159,23 @@ impl Client {
         }
         let seconds = whole_seconds(timeout).to_string();
         let query = [("peer", peer), ("service", service), ("timeout_s", &seconds)];
-        let url = self.url(&["request"], &query)?;
-        let request = self.http.request(Method::POST, url).body(data);
-        let response = self.answer(request.timeout(timeout.saturating_add(GRACE))).await?;
-        response.bytes().await.map_err(|error| broken(&error))
+        let ask = Ask {
+            method: Method::POST,
+            path: http::path(&["request"], &query)?,
+            body: Body::from(data),
+            is_json: false,
+        };
+        self.answer(ask, timeout.saturating_add(GRACE)).await
     }
 
     async fn fetch<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, &str)]) -> Result<T> {
-        let request = self.http.request(Method::GET, self.url(path, query)?).timeout(LOCAL_TIMEOUT);
-        decode(self.answer(request).await?).await
+        let ask = Ask {
+            method: Method::GET,
+            path: http::path(path, query)?,
+            body: Body::empty(),
+            is_json: false,
+        };
+        decode(&self.answer(ask, LOCAL_TIMEOUT).await?)
     }
 
     async fn post<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> Result<T> {
@@ -174,54 +189,15 @@ impl Client {
         body: &impl Serialize,
         timeout: Duration,
     ) -> Result<T> {
-        let request = self.http.request(method, self.url(path, &[])?).json(body).timeout(timeout);
-        decode(self.answer(request).await?).await
+        let json = serde_json::to_vec(body).expect("the API's shapes are plain data");
+        let path = http::path(path, &[])?;
+        let ask = Ask { method, path, body: Body::from(json), is_json: true };
+        decode(&self.answer(ask, timeout).await?)
     }
 
-    /// Sends the request with the token, and turns a failure that the node tells into an error.
-    async fn answer(&self, request: RequestBuilder) -> Result<Response> {
-        let sent = request.bearer_auth(&self.token).send().await;
-        let response = sent.map_err(|error| broken(&error))?;
-        let status = response.status();
-        if status.is_success() {
-            return Ok(response);
-        }
-        let body = response.bytes().await.map_err(|error| broken(&error))?;
-        Err(failure(status.as_u16(), &body))
+    async fn answer(&self, ask: Ask, timeout: Duration) -> Result<Bytes> {
+        self.http.fetch(self.addr, &self.token, ask, timeout).await
     }
-
-    /// Returns the URL of `/api/v1/` and the path, each part of it quoted.
-    pub(super) fn url(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Url> {
-        let mut url = Url::parse(&self.http()).expect("an IPv4 address and a port are a URL");
-        // A URL has no way to say these three.
-        if let Some(part) = path.iter().find(|part| matches!(**part, "" | "." | "..")) {
-            return Err(ClientError::invalid(format!(
-                "the name {part:?} is not usable: use the id"
-            )));
-        }
-        let mut segments = url.path_segments_mut().expect("http URLs have a path");
-        segments.clear().extend(["api", "v1"]).extend(path);
-        drop(segments);
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
-        Ok(url)
-    }
-}
-
-/// Reads what the node said of a failure.
-pub(super) fn failure(status: u16, body: &[u8]) -> ClientError {
-    if let Ok(failure) = serde_json::from_slice::<api::Failure>(body) {
-        return failure.error.into();
-    }
-    let code = match status {
-        401 | 403 => ErrorCode::Denied,
-        404 => ErrorCode::NotFound,
-        400..=499 => ErrorCode::Invalid,
-        503 | 504 => ErrorCode::Unreachable,
-        _ => ErrorCode::Internal,
-    };
-    ClientError::new(code, format!("the node answered with HTTP status {status}"))
 }
 
 /// Told before anything is sent, in the node's words.
@@ -235,18 +211,10 @@ fn check_text(text: &str) -> Result<()> {
     Ok(())
 }
 
-async fn decode<T: DeserializeOwned>(response: Response) -> Result<T> {
-    let body = response.bytes().await.map_err(|error| broken(&error))?;
-    serde_json::from_slice(&body).map_err(|_| {
+fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
+    serde_json::from_slice(body).map_err(|_| {
         ClientError::internal("the node answered in a form that this version does not know")
     })
-}
-
-pub(super) fn broken(error: &reqwest::Error) -> ClientError {
-    if error.is_timeout() && !error.is_connect() {
-        return ClientError::unreachable("the node on this machine did not answer in time");
-    }
-    ClientError::gone()
 }
 
 fn whole_seconds(time: Duration) -> u64 {
@@ -256,33 +224,6 @@ fn whole_seconds(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn client() -> Client {
-        Client::new(([127, 0, 0, 1], 80).into(), "x")
-    }
-
-    #[test]
-    fn names_are_quoted_in_paths_and_queries() {
-        let url = client().url(&["rooms", "a/b ?#é", "leave"], &[("who", "a&b=c")]).expect("ok");
-        assert_eq!(url.path(), "/api/v1/rooms/a%2Fb%20%3F%23%C3%A9/leave");
-        assert_eq!(url.query(), Some("who=a%26b%3Dc"));
-    }
-
-    #[test]
-    fn a_name_that_a_path_cannot_carry_is_refused() {
-        for name in ["", ".", ".."] {
-            let error = client().url(&["rooms", name, "leave"], &[]).expect_err("refused");
-            assert_eq!(error.code, ErrorCode::Invalid);
-        }
-    }
-
-    #[test]
-    fn a_failure_keeps_its_code_or_takes_one_from_the_status() {
-        let told = failure(404, br#"{"error":{"code":"denied","message":"no"}}"#);
-        assert_eq!(told, ClientError::new(ErrorCode::Denied, "no"));
-        assert_eq!(failure(504, b"").code, ErrorCode::Unreachable);
-        assert_eq!(failure(413, b"<html>").code, ErrorCode::Invalid);
-    }
 
     #[test]
     fn seconds_are_rounded_up() {

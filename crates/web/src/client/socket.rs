@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
+use axum::http::header::AUTHORIZATION;
 use ayni::PeerId;
 use ayni::service::ServiceLimits;
 use bytes::Bytes;
 use futures_util::future::{AbortHandle, Abortable};
 use futures_util::stream::{FuturesUnordered, SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
-use reqwest::header::{AUTHORIZATION, HeaderValue};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
-use super::{Client, ClientError, Result, Streaming, routes};
+use super::{Client, ClientError, Result, Streaming, http};
 use crate::api;
 use crate::frame::{Notice, REQUEST_HEAD, Reply, Request};
 
@@ -116,15 +116,9 @@ impl Client {
     }
 
     async fn open(&self, path: &[&str], query: &[(&str, &str)], largest: usize) -> Result<Socket> {
-        let url = self.url(path, query)?;
-        let target =
-            format!("ws://{}{}?{}", self.addr, url.path(), url.query().unwrap_or_default());
-        let mut request = target
-            .into_client_request()
-            .map_err(|_| ClientError::invalid("the arguments are too long for a request"))?;
-        let bearer = HeaderValue::from_str(&format!("Bearer {}", self.token))
-            .map_err(|_| ClientError::internal("the token file is damaged"))?;
-        request.headers_mut().insert(AUTHORIZATION, bearer);
+        let target = format!("ws://{}{}", self.addr, http::path(path, query)?);
+        let mut request = target.into_client_request().map_err(|_| http::too_long())?;
+        request.headers_mut().insert(AUTHORIZATION, http::bearer(&self.token)?);
         let tcp = TcpStream::connect(self.addr).await.map_err(|_| ClientError::gone())?;
         let _ = tcp.set_nodelay(true);
         let config = WebSocketConfig::default()
@@ -307,7 +301,7 @@ fn refused(error: WsError) -> ClientError {
     match error {
         WsError::Http(response) => {
             let body = response.body().as_deref().unwrap_or_default();
-            routes::failure(response.status().as_u16(), body)
+            http::failure(response.status().as_u16(), body)
         }
         WsError::Capacity(_) => ClientError::internal("the node sent more than was agreed"),
         _ => ClientError::gone(),

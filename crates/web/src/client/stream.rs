@@ -1,18 +1,19 @@
 //! Messages as lines of JSON, read as they arrive.
 
+use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use futures_util::stream::{self, StreamExt};
 
-use super::{ClientError, Result, Streaming, routes};
+use super::{ClientError, Result, Streaming};
 use crate::api;
 
 /// Longest line: the largest text with every byte escaped (6 for 1), and the other keys.
 const MAX_LINE: usize = 6 * ayni::limits::MAX_TEXT + 16 * 1024;
 
 /// Returns the messages of a reply; a line that tells a failure becomes the stream's error.
-pub(super) fn messages(response: reqwest::Response) -> Streaming<api::Message> {
-    let chunks = response.bytes_stream().map(|chunk| chunk.map_err(|error| routes::broken(&error)));
+pub(super) fn messages(body: Body) -> Streaming<api::Message> {
+    let chunks = body.into_data_stream().map(|chunk| chunk.map_err(|_| ClientError::gone()));
     Box::pin(lines(chunks).map(|line| line.and_then(|line| parse(&line))))
 }
 

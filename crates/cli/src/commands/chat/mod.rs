@@ -122,9 +122,11 @@ impl Talk {
                 let _ = self.client.mark_read(&self.room.room.to_string()).await;
             }
             Update::Joined(name) => {
-                self.screen.show(format!("      {} joined\n", clean(&name))).await
+                self.screen.show(format!("      {} joined\n", clean(&name))).await;
             }
-            Update::Left(name) => self.screen.show(format!("      {} left\n", clean(&name))).await,
+            Update::Left(name) => {
+                self.screen.show(format!("      {} left\n", clean(&name))).await;
+            }
         }
     }
 

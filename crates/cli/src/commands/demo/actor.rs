@@ -88,7 +88,6 @@ impl Actor {
     pub(super) async fn talk(
         &self,
         room: &str,
-        part: &str,
         count: usize,
         heard: usize,
     ) -> anyhow::Result<Vec<(String, String)>> {
@@ -96,10 +95,8 @@ impl Actor {
         let mut chat = chat.stdin(Stdio::piped()).spawn().context("start to talk")?;
         let mut stdin = chat.stdin.take().context("talk")?;
         let stdout = chat.stdout.take().context("listen")?;
-        let phrases = PHRASES.iter().cycle().take(count).enumerate();
-        let texts: Vec<String> = phrases
-            .map(|(number, phrase)| format!("{}: {phrase} ({part}{number})", self.name))
-            .collect();
+        let phrases = PHRASES.iter().cycle().take(count);
+        let texts: Vec<String> = phrases.map(|phrase| format!("{}: {phrase}", self.name)).collect();
         stdin.write_all((texts.join("\n") + "\n").as_bytes()).await.context("talk")?;
         let mut lines = BufReader::new(stdout).lines();
         let mut said = Vec::new();

@@ -138,8 +138,7 @@ impl<'a> Stage<'a> {
 
     async fn talk(&mut self) -> anyhow::Result<()> {
         self.begin("talk");
-        let talks =
-            self.actors.iter().map(|actor| actor.talk(&self.room, "a", FIRST_TALK, FIRST_TALK));
+        let talks = self.actors.iter().map(|actor| actor.talk(&self.room, FIRST_TALK, FIRST_TALK));
         for said in try_join_all(talks).await? {
             self.said.extend(said);
         }
@@ -158,11 +157,11 @@ impl<'a> Stage<'a> {
         let room = self.room.clone();
         let Some((victim, others)) = self.actors.split_first_mut() else { bail!("nobody is here") };
         let last_words = async {
-            let said = victim.talk(&room, "b", SECOND_TALK, BEFORE_THE_KILL).await?;
+            let said = victim.talk(&room, SECOND_TALK, BEFORE_THE_KILL).await?;
             victim.kill().await?;
             anyhow::Ok(said)
         };
-        let talks = others.iter().map(|actor| actor.talk(&room, "b", SECOND_TALK, SECOND_TALK));
+        let talks = others.iter().map(|actor| actor.talk(&room, SECOND_TALK, SECOND_TALK));
         let talks = try_join_all(talks);
         let (last_words, talks) = tokio::try_join!(last_words, talks)?;
         self.said.extend(talks.into_iter().flatten());
@@ -191,7 +190,7 @@ impl<'a> Stage<'a> {
         let ticket = host.invite(&self.room).await?;
         newcomer.join(&ticket).await?;
         let detail_host = host.name.clone();
-        self.said.extend(newcomer.talk(&self.room, "c", 1, 1).await?);
+        self.said.extend(newcomer.talk(&self.room, 1, 1).await?);
         self.actors.push(newcomer);
         let log = self.compare(1).await?;
         let detail = format!(

@@ -67,13 +67,13 @@ async fn hazard_13_what_is_dated_too_far_ahead_is_left_out() {
 #[tokio::test]
 async fn the_newest_are_those_that_the_timeline_ends_with() {
     let (_folder, store, all) = talkative().await;
-    let newest = store.newest(ROOM, 60).await.expect("reads");
+    let newest = store.newest(ROOM, 60, Hlc(u64::MAX)).await.expect("reads");
     let expected: Frontier = all[120..].iter().fold(Frontier::default(), |mut frontier, event| {
         frontier.insert(event.log(), event.seq()..event.seq() + 1);
         frontier
     });
     assert_eq!(newest, expected);
-    assert!(store.newest(OTHER, 9).await.expect("reads").is_empty());
+    assert!(store.newest(OTHER, 9, Hlc(u64::MAX)).await.expect("reads").is_empty());
 }
 
 #[tokio::test]
