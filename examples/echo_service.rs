@@ -42,7 +42,7 @@ async fn main() -> anyhow::Result<()> {
         provider: Provider::Request(Arc::new(Echo)),
         limits: ServiceLimits::default(),
     };
-    let provided = provider.provide(offer).await?;
+    let provided = provider.provide(offer)?;
 
     let peer = provider.identity().peer;
     let reply = caller.request(peer, "echo", "hello".into(), Duration::from_secs(10)).await?;

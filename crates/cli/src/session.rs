@@ -166,7 +166,7 @@ impl Session {
     /// # Errors
     /// With [`Code::Denied`] when another process has the folder open for longer than [`TURN`].
     pub(crate) async fn claim(&self) -> anyhow::Result<Claim> {
-        let (folder, builder) = (self.folder()?, self.builder()?);
+        let (folder, builder) = (self.folder()?, self.builder()?.keep_network(true));
         let end = Instant::now() + TURN;
         loop {
             if let Some(running) = Client::connect(&folder).await? {

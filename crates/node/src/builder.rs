@@ -55,6 +55,7 @@ pub struct Builder {
     pub(crate) data: Option<PathBuf>,
     pub(crate) network: Option<Network>,
     pub(crate) offline: bool,
+    pub(crate) keep_network: bool,
 }
 
 impl Builder {
@@ -65,10 +66,17 @@ impl Builder {
         self
     }
 
-    /// Sets the network preset. Default: the one that this folder used last, else `internet`.
+    /// Sets the network preset. Default: the one kept in the folder, else `internet`.
     #[must_use]
     pub fn network(mut self, network: Network) -> Self {
         self.network = Some(network);
+        self
+    }
+
+    /// Makes the preset of this start the folder's default for later ones.
+    #[must_use]
+    pub fn keep_network(mut self, keep: bool) -> Self {
+        self.keep_network = keep;
         self
     }
 

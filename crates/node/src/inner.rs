@@ -10,7 +10,7 @@ use ayni_core::id::{AccountId, PeerId, RoomId};
 use ayni_core::limits::{MAX_AHEAD_MS, MAX_PEER_ADDRS};
 use ayni_core::log::Lane;
 use ayni_core::proto::Profile;
-use ayni_core::room::{Effect, Kind, Reject};
+use ayni_core::room::{Effect, Kind, MemberInfo, Reject};
 use ayni_core::ticket::PeerAddr;
 use iroh_gossip::net::Gossip;
 use tokio::sync::{Notify, broadcast, mpsc, watch};
@@ -181,12 +181,12 @@ impl Inner {
     }
 
     /// Adds a room and starts what keeps it alive. Of two at once the first stays.
-    pub(crate) fn add_room(self: &Arc<Self>, room: Arc<RoomHandle>) -> Arc<RoomHandle> {
+    pub(crate) fn add_room(self: &Arc<Self>, room: &Arc<RoomHandle>) -> Arc<RoomHandle> {
         let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
         let kept = rooms.entry(room.id()).or_insert_with(|| room.clone()).clone();
         drop(rooms);
-        if Arc::ptr_eq(&kept, &room) {
-            self.start_live(&room);
+        if Arc::ptr_eq(&kept, room) {
+            self.start_live(room);
             self.tell(Event::RoomChanged(room.id()));
             self.mesh.poke();
             self.callers_changed.notify_one();
@@ -275,7 +275,7 @@ impl Inner {
             let state = room.lock();
             let members = state.room.members();
             members.genesis().is_some_and(|genesis| genesis.kind == Kind::Group)
-                && members.account(account).is_some_and(|info| info.is_member())
+                && members.account(account).is_some_and(MemberInfo::is_member)
         })
     }
 
@@ -344,7 +344,7 @@ impl Inner {
     }
 
     /// Notes who a peer is, by its own certificate over its own connection.
-    pub(crate) async fn learn_profile(self: &Arc<Self>, peer: PeerId, profile: &Profile) {
+    pub(crate) fn learn_profile(self: &Arc<Self>, peer: PeerId, profile: &Profile) {
         let (account, source) = (profile.cert.claim.account, self.source(&peer));
         if self.book.learn_profile(peer, account, &profile.name, source) {
             self.keep_peer(peer);
@@ -419,7 +419,7 @@ impl Inner {
         for event in events {
             let header = event.header();
             if header.device == me {
-                self.tell_live(&room.id(), Live::Publish(event.clone()));
+                self.tell_live(&room.id(), Live::Publish(Box::new(event.clone())));
             }
             if listening && header.lane == Lane::Chat && !header.time.is_ahead(now) {
                 self.tell(Event::Message(messages::message(self, room, event)));
@@ -474,7 +474,7 @@ impl Inner {
         // What changed between the handshake and now was told to the links of before.
         let _ = link.send_hello(|| self.hello(&peer)).await;
         match crate::services::builtin::call_profile(&link).await {
-            Ok(profile) => self.learn_profile(peer, &profile).await,
+            Ok(profile) => self.learn_profile(peer, &profile),
             Err(error) => tracing::debug!(peer = %peer.short(), "no profile: {error}"),
         }
         for room in self.rooms() {

@@ -241,7 +241,7 @@ impl Node {
     async fn ask_account(&self, peer: PeerId) -> Result<AccountId> {
         let link = self.inner.connect(peer).await?;
         let profile = services::builtin::call_profile(&link).await?;
-        self.inner.learn_profile(peer, &profile).await;
+        self.inner.learn_profile(peer, &profile);
         Ok(profile.cert.claim.account)
     }
 
@@ -286,7 +286,7 @@ impl Node {
     ///
     /// # Errors
     /// As [`Self::find_room`].
-    pub async fn find_peer(&self, text: &str) -> Result<PeerId> {
+    pub fn find_peer(&self, text: &str) -> Result<PeerId> {
         find::peer(&self.inner, text)
     }
 
@@ -294,18 +294,18 @@ impl Node {
     ///
     /// # Errors
     /// As [`Self::find_room`].
-    pub async fn find_who(&self, text: &str) -> Result<Who> {
+    pub fn find_who(&self, text: &str) -> Result<Who> {
         find::who(&self.inner, text)
     }
 
     // Services
 
-    /// Provides a service until the returned value is dropped.
+    /// Provides a service until the returned value is dropped. Call it inside a tokio runtime.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a name, target or limit that cannot be; [`Error::Denied`] for a name
     /// that is built in or taken.
-    pub async fn provide(&self, offer: Offer) -> Result<Provided> {
+    pub fn provide(&self, offer: Offer) -> Result<Provided> {
         self.inner.registry.provide(offer)
     }
 
@@ -344,9 +344,12 @@ impl Node {
         service: &str,
         listen: SocketAddr,
     ) -> Result<Forward> {
-        // Asked once before, so that a mistake is told now and not at the first connection.
+        // A mistake is told now and not at the first connection. The peer's hello says enough,
+        // unless it is about to say more; then the service is asked.
         let link = self.inner.connect(peer).await?;
-        drop(services::open_stream(&link, service).await?);
+        if !services::is_offered_stream(&link, service) {
+            drop(services::open_stream(&link, service).await?);
+        }
         let (inner, service) = (self.inner.clone(), service.to_owned());
         // The link that carries the connections stays as long as the port is forwarded.
         let in_use: Arc<Mutex<Hold>> = Arc::new(Mutex::new(link.hold()));
@@ -386,12 +389,9 @@ impl Node {
 
     // How it is
 
-    /// Returns the peers that this node knows.
-    ///
-    /// # Errors
-    /// None at present.
-    pub async fn peers(&self) -> Result<Vec<PeerInfo>> {
-        Ok(status::peers(&self.inner))
+    /// Returns the peers that this node knows, in the order of their ids.
+    pub fn peers(&self) -> Vec<PeerInfo> {
+        status::peers(&self.inner)
     }
 
     /// Returns how the node is.

@@ -57,11 +57,12 @@ fn open(builder: &Builder) -> Result<Parts> {
         (None, None) => Network::default(),
     };
     let store = Store::open(&folder.database())?;
-    let fresh = Config::default();
-    if config == fresh || (!builder.offline && config.network.as_deref() != Some(network.name())) {
-        if !builder.offline {
-            config.network = Some(network.name().to_owned());
-        }
+    let first = config == Config::default();
+    let kept = config.network.as_deref() == Some(network.name());
+    if builder.keep_network && !kept {
+        config.network = Some(network.name().to_owned());
+    }
+    if first || builder.keep_network && !kept {
         folder.save_config(&config)?;
     }
     Ok(Parts { folder, keys, config, network, store })
@@ -78,8 +79,8 @@ async fn restore(inner: &Arc<Inner>) -> Result<()> {
             // told of it, and its key is lost.
             continue;
         }
-        let room = RoomHandle::restore(stored.room, inner.me(), loaded, inner.now());
-        inner.add_room(room);
+        let room = RoomHandle::restore(stored.room, inner.me(), &loaded, inner.now());
+        inner.add_room(&room);
     }
     Ok(())
 }

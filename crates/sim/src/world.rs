@@ -292,7 +292,8 @@ impl World {
     fn try_session(&mut self, one: PeerNo, other: PeerNo) {
         let (a, b) = (&self.peers[one], &self.peers[other]);
         let open = a.has_session(other) || b.has_session(one);
-        if !open && a.accepts(other) && b.accepts(one) {
+        let known = a.serves(other) || b.serves(one);
+        if !open && known && a.accepts(other) && b.accepts(one) {
             self.network.open_stream(one, other);
             for (no, with) in [(one, other), (other, one)] {
                 let out = self.peers[no].open_session(with, self.now);
@@ -313,7 +314,8 @@ impl World {
         }
     }
 
-    fn act(&mut self, act: Act) {
+    /// Does one thing now.
+    pub fn act(&mut self, act: Act) {
         match act {
             Act::Say(text) => self.say(&text),
             Act::Rename(name, room) => {

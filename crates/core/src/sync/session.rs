@@ -114,6 +114,7 @@ pub struct Session {
     newest_tried: bool,
     newest_answered: bool,
     caught_up: bool,
+    listening: bool,
 }
 
 impl Session {
@@ -131,6 +132,7 @@ impl Session {
             newest_tried: false,
             newest_answered: false,
             caught_up: false,
+            listening: false,
         }
     }
 
@@ -147,6 +149,17 @@ impl Session {
     /// Whether a newcomer has something to look at: all that the peer announced, or the newest of it.
     pub fn is_presentable(&self) -> bool {
         self.caught_up || self.newest_answered
+    }
+
+    /// Sets whether this side only listens: it takes what the peer has, and neither announces nor
+    /// serves what is here.
+    ///
+    /// For a peer that is no member as far as is known here, and may have what counts all the same:
+    /// one that left keeps what it said before; one that was admitted while this device was away,
+    /// or in the part of the control lane that is still to come, has the events that say so. After
+    /// it turned out to be a member: `false`, then [`Input::Changed`].
+    pub fn listen_only(&mut self, only: bool) {
+        self.listening = only;
     }
 
     /// Notes that the answer to one of the peer's requests is sent.
@@ -223,6 +236,11 @@ impl Session {
         if self.serving > MAX_WANTS_IN_FLIGHT {
             return Err(Violation::TooManyWants);
         }
+        if self.listening {
+            self.served();
+            out.push(Output::Send(SyncFrame::Done(want.id)));
+            return Ok(());
+        }
         out.push(match want.newest {
             Some(count) => Output::ServeNewest(want.id, count),
             None => Output::Serve(want.id, to_frontier(&want.ranges)),
@@ -286,7 +304,7 @@ impl Session {
     /// Announces what is held and was not announced yet.
     fn announce(&mut self, view: View<'_>, out: &mut Vec<Output>) {
         let news = view.held.minus(&self.announced);
-        if news.is_empty() {
+        if news.is_empty() || self.listening {
             return;
         }
         let mut logs = from_frontier(&news);

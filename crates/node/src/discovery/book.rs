@@ -38,11 +38,7 @@ impl Source {
     }
 }
 
-fn entry(
-    book: &mut BTreeMap<PeerId, Known>,
-    peer: PeerId,
-    room_for: usize,
-) -> Option<&mut Known> {
+fn entry(book: &mut BTreeMap<PeerId, Known>, peer: PeerId, room_for: usize) -> Option<&mut Known> {
     let room = book.len() < room_for;
     match book.entry(peer) {
         Entry::Occupied(known) => Some(known.into_mut()),

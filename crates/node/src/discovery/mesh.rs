@@ -20,7 +20,7 @@ const MAX_DIALS: usize = 8;
 /// First pause after a failed dial, doubled up to [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause between two dials of one peer.
-const MAX_PAUSE: Duration = Duration::from_secs(60);
+const MAX_PAUSE: Duration = Duration::from_mins(1);
 /// How often the state is looked at without being poked.
 const LOOK: Duration = Duration::from_secs(5);
 

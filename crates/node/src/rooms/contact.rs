@@ -129,7 +129,7 @@ pub(crate) async fn found(
     // The room's key becomes durable together with its first events, or not at all; a room without
     // events is skipped at the next start.
     inner.store.write(Write::Append(append)).await?;
-    Ok(inner.add_room(RoomHandle::new(replica, 0, true)))
+    Ok(inner.add_room(&RoomHandle::new(replica, 0, true)))
 }
 
 /// Tells the other side of our direct rooms about them, where it has not written there yet.
@@ -186,7 +186,7 @@ async fn accept(inner: &Arc<Inner>, link: &Link, profile: &Profile) -> Result<()
         return Err(refused());
     }
     let account = profile.cert.claim.account;
-    inner.learn_profile(link.peer(), profile).await;
+    inner.learn_profile(link.peer(), profile);
     let few = |opening| inner.stranger_rooms() + opening < MAX_STRANGERS;
     open_where(inner, account, |opening| inner.shares_group_with(&account) || few(opening))
         .await

@@ -123,8 +123,8 @@ impl RoomHandle {
     }
 
     /// Builds a replica from the store.
-    pub(crate) fn restore(id: RoomId, me: PeerId, loaded: LoadedRoom, now: Millis) -> Arc<Self> {
-        let (room, newest) = rebuild(id, me, &loaded, now);
+    pub(crate) fn restore(id: RoomId, me: PeerId, loaded: &LoadedRoom, now: Millis) -> Arc<Self> {
+        let (room, newest) = rebuild(id, me, loaded, now);
         let handle = Self::new(room, loaded.unread, true);
         handle.lock().newest = newest;
         handle
@@ -168,7 +168,7 @@ impl RoomHandle {
             if accepted.events.is_empty() {
                 return Ok(Ok(vec![]));
             }
-            let append = state.to_append(self.id, &accepted, inner.me());
+            let append = state.append(self.id, &accepted, inner.me());
             (accepted, inner.store.submit(permit, Write::Append(append)))
         };
         if let Err(error) = pending.await {
@@ -221,7 +221,7 @@ impl RoomHandle {
                 state.failed = None;
             }
             Err(error) => {
-                tracing::error!(room = %self.id.short(), "the room stays closed: {error}")
+                tracing::error!(room = %self.id.short(), "the room stays closed: {error}");
             }
         }
     }
@@ -369,7 +369,7 @@ impl RoomHandle {
 
 impl State {
     /// Describes a change for the store: the events, and the new summary of each log they touch.
-    fn to_append(&mut self, room: RoomId, accepted: &Accepted, me: PeerId) -> Append {
+    fn append(&mut self, room: RoomId, accepted: &Accepted, me: PeerId) -> Append {
         let mut touched: BTreeSet<LogId> = BTreeSet::new();
         for event in &accepted.events {
             touched.insert(event.log());

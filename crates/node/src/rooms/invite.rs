@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ayni_core::id::{PeerId, RoomId};
 use ayni_core::keys::{Bytes32, Domain, InviteSecret, verify};
 use ayni_core::proto::{Admission, EpochGrant, JoinReply, JoinRequest};
-use ayni_core::room::{Admit, Control, History, Invite, Kind, Room};
+use ayni_core::room::{Accepted, Admit, Control, History, Invite, Kind, MemberInfo, Room};
 use ayni_core::ticket::Ticket;
 use ayni_core::{limits, wire};
 
@@ -74,24 +74,24 @@ async fn admit(inner: &Arc<Inner>, link: &Link, request: &JoinRequest) -> JoinRe
             if !member && invite.is_none() {
                 // Who has no invite of this room is not even told that it is here.
                 verdict = Some(JoinReply::Refused);
-                return Ok(Default::default());
+                return Ok(Accepted::default());
             }
             if !replica.am_member() {
                 verdict = Some(JoinReply::NotNow);
-                return Ok(Default::default());
+                return Ok(Accepted::default());
             }
-            let Some(invite) = invite.filter(|_| !member) else { return Ok(Default::default()) };
+            let Some(invite) = invite.filter(|_| !member) else { return Ok(Accepted::default()) };
             if invite.is_expired(now) {
                 verdict = Some(JoinReply::Expired);
-                return Ok(Default::default());
+                return Ok(Accepted::default());
             }
             if invite.is_used_up() && !invite.admitted.contains(&account) {
                 verdict = Some(JoinReply::UsedUp);
-                return Ok(Default::default());
+                return Ok(Accepted::default());
             }
             let term = members
                 .account(&account)
-                .and_then(|info| info.current_term())
+                .and_then(MemberInfo::current_term)
                 .unwrap_or_else(|| members.next_term(&account));
             let admit = Admit {
                 claim: claim.clone(),

@@ -10,7 +10,7 @@ use ayni_core::epoch::EpochSecret;
 use ayni_core::id::RoomId;
 use ayni_core::keys::Domain;
 use ayni_core::proto::{Admission, JoinClaim, JoinReply, JoinRequest, service};
-use ayni_core::room::{Control, Kind, Room};
+use ayni_core::room::{Accepted, Control, Kind, Room};
 use ayni_core::ticket::{PeerAddr, Ticket};
 use ayni_core::wire;
 use tokio::sync::watch;
@@ -212,15 +212,14 @@ async fn enter(inner: &Arc<Inner>, ticket: &Ticket, admission: Admission) -> Res
     for addr in &admission.members {
         inner.learn_address(addr, Source::Told);
     }
-    let room = match inner.room(&ticket.room) {
-        Some(room) => room,
-        None => {
-            let now_ms = inner.now();
-            let write = Write::Room { room: ticket.room, kind: genesis.kind, now_ms };
-            inner.store.write(write).await?;
-            let replica = Room::new(ticket.room, inner.me());
-            inner.add_room(RoomHandle::new(replica, 0, true))
-        }
+    let room = if let Some(room) = inner.room(&ticket.room) {
+        room
+    } else {
+        let now_ms = inner.now();
+        let write = Write::Room { room: ticket.room, kind: genesis.kind, now_ms };
+        inner.store.write(write).await?;
+        let replica = Room::new(ticket.room, inner.me());
+        inner.add_room(&RoomHandle::new(replica, 0, true))
     };
     let secrets = admission.epochs.iter().map(|grant| EpochSecret::new(grant.secret.0)).collect();
     room.learn(inner, secrets).await
@@ -235,7 +234,7 @@ pub(crate) async fn introduce(inner: Arc<Inner>, room: Arc<RoomHandle>) {
         .change(&inner, |replica, now| {
             let known = replica.members().account(&account).and_then(|info| info.name());
             if known == Some(name.as_str()) || !replica.am_member() {
-                return Ok(Default::default());
+                return Ok(Accepted::default());
             }
             Ok(replica.author_control(device, &Control::Profile(name.clone()), now)?)
         })

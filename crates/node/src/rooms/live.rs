@@ -39,7 +39,7 @@ const REJOIN: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) enum Live {
     /// Publish this event of ours.
-    Publish(Event),
+    Publish(Box<Event>),
     /// A member connected.
     Connected(PeerId),
 }
@@ -172,9 +172,7 @@ impl Task {
                 self.room.lock().neighbors.remove(&PeerId(*id.as_bytes()));
             }
             GossipEvent::Received(message) => self.received(&message.content),
-            GossipEvent::Lagged => {
-                tracing::debug!("gossip lagged; synchronisation brings the rest")
-            }
+            GossipEvent::Lagged => self.room.poke(),
         }
     }
 

@@ -99,16 +99,16 @@ async fn chat(
         if part.is_empty() {
             return Ok(());
         }
-        let mut sent = send_run(want, part, send).await?;
-        if sent == 0 {
+        let mut reached = send_run(want, part, send).await?;
+        if reached == 0 {
             let part = up_to_next_good(inner, room, log, start).await?;
-            sent = send_run(want, part, send).await?;
+            reached = send_run(want, part, send).await?;
         }
-        if sent == 0 {
+        if reached == 0 {
             // More than a frame without a good signature: nobody can have had it from anyone else.
             return Ok(());
         }
-        start = sent;
+        start = reached;
     }
     Ok(())
 }

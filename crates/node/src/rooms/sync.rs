@@ -335,7 +335,7 @@ impl Driver {
 /// First pause before a refused or broken session is tried again, doubled up to [`MAX_RETRY`].
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// Longest pause.
-const MAX_RETRY: Duration = Duration::from_secs(60);
+const MAX_RETRY: Duration = Duration::from_mins(1);
 /// How long the higher peer waits for the lower one to open, so that they do not both.
 const YIELD: Duration = Duration::from_millis(300);
 

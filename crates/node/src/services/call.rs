@@ -64,6 +64,11 @@ pub(crate) async fn request(
     result.unwrap_or_else(|_| Err(callee.too_late()))
 }
 
+/// Whether the peer's last hello offers this service, named with or without its version, as a stream.
+pub(crate) fn is_offered_stream(link: &Link, service: &str) -> bool {
+    full_name(service).is_ok_and(|name| offered_as_stream(link, &name) == Some(true))
+}
+
 /// Opens a stream to a peer's TCP service, named with or without its version.
 ///
 /// # Errors

@@ -23,7 +23,7 @@ pub(crate) mod serve;
 mod tests;
 mod text;
 
-pub(crate) use call::{CallLimits, open_stream, request};
+pub(crate) use call::{CallLimits, is_offered_stream, open_stream, request};
 pub(crate) use forward::forward;
 pub(crate) use registry::Registry;
 pub(crate) use serve::serve;

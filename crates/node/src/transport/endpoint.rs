@@ -6,12 +6,12 @@ use ayni_core::limits::MAX_DIRECT_ADDRS;
 use ayni_core::proto::ALPN;
 use ayni_core::ticket::{Addr, PeerAddr};
 use ayni_core::{id::PeerId, keys::DeviceKey};
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use iroh::address_lookup::memory::MemoryLookup;
 use iroh::endpoint::{BindOpts, NetReportConfig, PortmapperConfig, QuicTransportConfig, presets};
 use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMap, RelayMode, SecretKey, TransportAddr};
 use iroh_gossip::ALPN as GOSSIP_ALPN;
-use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
 use iroh_mdns_address_lookup::{DiscoveryEvent, MdnsAddressLookup};
 
 use crate::builder::Network;
@@ -19,6 +19,11 @@ use crate::error::{Error, Result};
 
 /// Name under which nodes announce themselves on the local network.
 const MDNS_NAME: &str = "ayni";
+/// Where a node's own UDP port is chosen: outside the ranges from which operating systems lend ports
+/// to others, so that it is free again at the next start and known addresses stay true.
+const PORTS: std::ops::Range<u16> = 20_000..30_000;
+/// Ports that are tried before any free one is taken.
+const PORTS_TRIED: u32 = 8;
 /// Streams that a peer may have open at once: one for each shared room, and some calls.
 const MAX_STREAMS: u32 = 256;
 /// Unidirectional streams: one for hello; the rest is room for newer versions.
@@ -56,20 +61,31 @@ impl Bound {
     }
 }
 
-/// Binds the endpoint on `port`, or on any free one when none is given or it is taken.
+/// Binds the endpoint on `port`. Without one, or when it is taken, on one of [`PORTS`], else on any
+/// free one.
 pub(crate) async fn bind(
     network: Network,
     device: &DeviceKey,
     port: Option<u16>,
 ) -> Result<(Bound, Option<Heard>)> {
-    let first = bind_port(network, device, port.unwrap_or(0)).await;
-    match (first, port) {
-        (Err(_), Some(taken)) if taken != 0 => {
-            tracing::warn!("UDP port {taken} is taken; using another");
-            bind_port(network, device, 0).await
+    if let Some(port) = port.filter(|port| *port != 0) {
+        match bind_port(network, device, port).await {
+            Ok(bound) => return Ok(bound),
+            Err(error) => tracing::warn!("UDP port {port} cannot be used again: {error}"),
         }
-        (result, _) => result,
     }
+    for _ in 0..PORTS_TRIED {
+        if let Ok(bound) = bind_port(network, device, random_port()?).await {
+            return Ok(bound);
+        }
+    }
+    bind_port(network, device, 0).await
+}
+
+fn random_port() -> Result<u16> {
+    let mut bytes = [0; 2];
+    crate::inner::fill(&mut bytes)?;
+    Ok(PORTS.start + u16::from_be_bytes(bytes) % (PORTS.end - PORTS.start))
 }
 
 async fn bind_port(

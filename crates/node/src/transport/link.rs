@@ -186,7 +186,7 @@ impl Link {
     /// Returns how the peer is reached, and the round trip of that path.
     pub(crate) fn path(&self) -> (PeerPath, Option<Duration>) {
         let paths = self.0.connection.paths();
-        let selected = paths.iter().find(|path| path.is_selected());
+        let selected = paths.iter().find(iroh::endpoint::Path::is_selected);
         match selected {
             Some(path) if path.is_relay() => (PeerPath::Relay, Some(path.rtt())),
             Some(path) => (PeerPath::Direct, Some(path.rtt())),
@@ -197,7 +197,7 @@ impl Link {
     /// Returns the address of the selected direct path.
     pub(crate) fn direct_addr(&self) -> Option<std::net::SocketAddr> {
         let paths = self.0.connection.paths();
-        let selected = paths.iter().find(|path| path.is_selected())?;
+        let selected = paths.iter().find(iroh::endpoint::Path::is_selected)?;
         match selected.remote_addr() {
             iroh::TransportAddr::Ip(addr) => Some(*addr),
             _ => None,

@@ -50,7 +50,7 @@ const RACE: Duration = Duration::from_secs(10);
 /// How long a replaced connection may finish its streams.
 const DRAIN: Duration = Duration::from_secs(10);
 /// After this time without use a link with a peer that shares no room with us is closed.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 /// How often idle links are looked for.
 const REAP: Duration = Duration::from_secs(15);
 /// Least time between two hello updates of one peer that we pass on.

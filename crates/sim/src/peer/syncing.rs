@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use ayni_core::clock::Millis;
 use ayni_core::event::{CheckedRun, Event, EventError, RawEvent};
 use ayni_core::frame::{self, FrameBuffer};
-use ayni_core::log::{Lane, LogId};
-use ayni_core::room::{MemberInfo, Room};
+use ayni_core::log::{Lane, LogId, Runs};
+use ayni_core::room::MemberInfo;
 use ayni_core::sync::frame::SyncFrame;
 use ayni_core::sync::{Input, Output, Session, SessionId, View};
 
@@ -26,18 +26,45 @@ pub(super) struct Stream {
 }
 
 impl Peer {
-    /// Whether it synchronises with `other`: with members; with who admitted it, as a newcomer; and
-    /// with who left, as long as it has something that counts and that is not here.
+    /// Whether it opens a session with `other`: with members. It listens to who left, as long as
+    /// that one has something that counts and is not here; and to strangers, as long as it has no
+    /// session with a member: they may have been admitted while it was away, or in the part of the
+    /// control lane that it has not got yet.
     pub fn accepts(&self, other: PeerNo) -> bool {
-        let Some(room) = self.room() else { return false };
-        let members = room.members();
-        let newcomer = members.genesis().is_none();
-        newcomer || self.serves(other) || lacks_words_of(room, other, self)
+        self.serves(other)
+            || (self.is_strange(other) && !self.sessions().iter().any(|with| self.serves(*with)))
+            || self.lacks_words_of(other)
+    }
+
+    /// Whether it goes on with a session.
+    fn keeps(&self, other: PeerNo) -> bool {
+        self.serves(other) || self.is_strange(other) || self.lacks_words_of(other)
+    }
+
+    /// Whether `other` is unknown in the room.
+    fn is_strange(&self, other: PeerNo) -> bool {
+        let (Some(room), Some((device, _))) = (self.room(), self.others.get(&other)) else {
+            return false;
+        };
+        room.members().account_of(device).is_none()
+    }
+
+    /// Whether `other` left, and said something before that has not arrived.
+    fn lacks_words_of(&self, other: PeerNo) -> bool {
+        let (Some(room), Some((device, account))) = (self.room(), self.others.get(&other)) else {
+            return false;
+        };
+        let Some(info) = room.members().account(account) else { return false };
+        info.terms.iter().any(|term| {
+            let log = LogId { lane: Lane::Chat, device: *device, term: *term };
+            let held = room.frontier().runs(&log).map_or(0, Runs::count);
+            room.members().end_of(&log).is_some_and(|end| held < end)
+        })
     }
 
     /// Whether `other` may have what is here: a member's device, or that of a founder who has not
     /// written yet (the other side of a direct room).
-    fn serves(&self, other: PeerNo) -> bool {
+    pub fn serves(&self, other: PeerNo) -> bool {
         let (Some(room), Some((device, account))) = (self.room(), self.others.get(&other)) else {
             return false;
         };
@@ -106,7 +133,7 @@ impl Peer {
         let ended: Vec<PeerNo> = running
             .streams
             .iter()
-            .filter(|(other, stream)| stalled(stream) || !self.accepts(**other))
+            .filter(|(other, stream)| stalled(stream) || !self.keeps(**other))
             .map(|(other, _)| *other)
             .collect();
         ended.into_iter().map(|other| self.hang_up(other)).collect()
@@ -147,9 +174,11 @@ impl Peer {
         let mut out = Vec::new();
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
+            let serves = self.serves(other);
             let Some(running) = &mut self.running else { return out };
             let Running { room: Some(room), claims, streams, .. } = running else { return out };
             let Some(stream) = streams.get_mut(&other) else { return out };
+            stream.session.listen_only(!serves);
             let held = room.frontier();
             let view = View { held: &held, state: room };
             let outputs = match stream.session.handle(input, view, claims) {
@@ -190,8 +219,6 @@ impl Peer {
         if self.mute {
             return vec![];
         }
-        // Who left hands over what it has, and gets nothing.
-        let runs = if self.serves(other) { runs } else { vec![] };
         let frames = runs
             .into_iter()
             .map(|run| SyncFrame::Run(want, run.iter().map(Event::to_raw).collect()));
@@ -234,16 +261,4 @@ impl Peer {
 
 fn send(to: PeerNo, frame: &SyncFrame) -> Option<Outgoing> {
     frame::encode(frame).ok().map(|bytes| Outgoing { to, packet: Packet::Sync(bytes) })
-}
-
-/// Whether `other` left, and said something before that has not arrived.
-fn lacks_words_of(room: &Room, other: PeerNo, peer: &Peer) -> bool {
-    let Some((device, account)) = peer.others.get(&other) else { return false };
-    let Some(info) = room.members().account(account) else { return false };
-    info.terms.iter().any(|term| {
-        let log = LogId { lane: Lane::Chat, device: *device, term: *term };
-        let end = room.members().end_of(&log);
-        let held = room.frontier().runs(&log).map_or(0, ayni_core::log::Runs::count);
-        end.is_some_and(|end| held < end)
-    })
 }

@@ -72,7 +72,7 @@ pub(super) async fn forward(
     let upgrade = upgrade.map_err(|_| events::not_a_socket())?;
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let forward = async {
-        let peer = app.node.find_peer(&peer).await?;
+        let peer = app.node.find_peer(&peer)?;
         app.node.forward(peer, &service, listen).await
     };
     let forward = forward.await;
@@ -139,7 +139,7 @@ impl Asked {
             Some(target) => Provider::Tcp(target),
             None => Provider::Request(Arc::new(Remote { calls, next: AtomicU64::new(0) })),
         };
-        node.provide(Offer { name: self.name, allow, provider, limits: self.limits }).await
+        node.provide(Offer { name: self.name, allow, provider, limits: self.limits })
     }
 }
 
@@ -151,7 +151,7 @@ async fn resolve(node: &Node, text: &str) -> ayni::Result<Allow> {
     if let Some(room) = text.strip_prefix("room:") {
         return node.find_room(room).map(Allow::Room);
     }
-    Ok(match node.find_who(text).await? {
+    Ok(match node.find_who(text)? {
         Who::Peer(peer) => Allow::Peer(peer),
         Who::Account(account) => Allow::Account(account),
     })

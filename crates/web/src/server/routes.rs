@@ -158,7 +158,7 @@ async fn dm(
     State(app): Shared,
     JsonBody(body): JsonBody<api::Direct, MAX_TEXT_BODY>,
 ) -> Result<Json<api::PostedDirect>> {
-    let who = app.node.find_who(&body.who).await?;
+    let who = app.node.find_who(&body.who)?;
     let room = app.node.direct_room(who).await?.room;
     let event = app.node.say(room, &body.text).await?;
     Ok(Json(api::PostedDirect { event, room }))
@@ -173,14 +173,14 @@ async fn broadcast(
 }
 
 async fn peers(State(app): Shared) -> Result<Json<Vec<api::Peer>>> {
-    Ok(Json(all(app.node.peers().await?)))
+    Ok(Json(all(app.node.peers())))
 }
 
 async fn services(State(app): Shared, mut params: Params) -> Result<Json<Vec<api::Service>>> {
     let peer = params.optional("peer")?;
     params.end()?;
     let peer = match peer {
-        Some(peer) => Some(app.node.find_peer(&peer).await?),
+        Some(peer) => Some(app.node.find_peer(&peer)?),
         None => None,
     };
     Ok(Json(all(app.node.services(peer).await?)))
@@ -196,7 +196,7 @@ async fn request(
     let timeout = params.seconds("timeout_s")?;
     params.end()?;
     let timeout = timeout.map_or_else(|| seconds("timeout_s", api::REQUEST_TIMEOUT_S), Ok)?;
-    let peer = app.node.find_peer(&peer).await?;
+    let peer = app.node.find_peer(&peer)?;
     Ok(app.node.request(peer, &service, body, timeout).await?)
 }
 
