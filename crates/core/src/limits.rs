@@ -5,6 +5,9 @@
 
 /// Largest frame on a service stream, length prefix excluded. Fits one event of the largest body.
 pub const MAX_FRAME: usize = 256 * 1024;
+/// Largest frame of those that anyone may send at any time, many at once: an open, a claim on an
+/// invite, a certificate. The largest of them is near 600; the rest is headroom for newer peers.
+pub const MAX_SHORT_FRAME: usize = 8 * 1024;
 /// Largest event header. The format's own maximum is near 700; the rest is headroom for `rules`.
 pub const MAX_HEADER: usize = 1024;
 /// Largest text of one message, in UTF-8 bytes.

@@ -95,7 +95,8 @@ impl Builder {
     /// database, a full disk or an unusable port as [`Error::Store`], [`Error::Io`] or
     /// [`Error::Endpoint`]. Nothing is changed in the folder then.
     pub async fn start(self) -> Result<Node> {
-        Node::start(self).await
+        // Boxed: bringing up a node is a large future, and callers should not carry it.
+        Box::pin(Node::start(self)).await
     }
 }
 

@@ -128,10 +128,11 @@ fn settle(world: &mut World, scenario: &Scenario) -> Result<Millis, String> {
         world.run_until(world.now() + LOOK_MS);
         if !world.is_over() {
             over = world.now();
-        } else if state(world).is_some() {
+        } else if state(world).is_some() && (all_here(world) || gave_up(world, over)) {
+            // Those who left may still hand over what they said before.
             return Ok(over);
         }
-        if world.now() > over.max(START + 2 * scenario.span_ms) + PATIENCE_MS {
+        if gave_up(world, over) {
             return Err(format!("no agreement: {}", difference(world)));
         }
     }
@@ -145,6 +146,15 @@ fn state(world: &World) -> Option<[u8; 32]> {
     });
     let first = states.next().flatten()?;
     states.all(|state| state == Some(first)).then_some(first)
+}
+
+fn gave_up(world: &World, over: Millis) -> bool {
+    world.now() > over + PATIENCE_MS
+}
+
+fn all_here(world: &World) -> bool {
+    let expected = expected(world).len();
+    world.present().all(|peer| peer.store().chat().count() == expected)
 }
 
 fn difference(world: &World) -> String {

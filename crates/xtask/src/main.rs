@@ -52,7 +52,7 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "sim",
-        options: "[--seeds N] ...",
+        options: "[--seeds N] [--help]",
         about: "the simulator; options go to it as they are",
         run: measure::sim,
     },
@@ -64,8 +64,8 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "bench",
-        options: "[FILTER]",
-        about: "the benchmarks of crate ayni, into docs/results",
+        options: "[NAME...] [--quick]",
+        about: "the benchmarks of crates/node/benches, into docs/results",
         run: measure::bench,
     },
     Task {

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::check::has_nextest;
 use crate::results::Results;
-use crate::shell::{cargo, run};
+use crate::shell::{cargo, run, target_folder};
 
 /// The process tests that grow with the environment.
 const PROCESS_TESTS: &[&str] = &["talk", "crash", "founder_gone", "catch_up"];
@@ -32,12 +32,24 @@ pub(crate) fn soak(options: &[String]) -> Result<()> {
     results.finish()
 }
 
-/// Runs the benchmarks of crate `ayni`.
+/// Runs the benchmarks of crate `ayni`, or those that are named; options go to them as they are.
 pub(crate) fn bench(options: &[String]) -> Result<()> {
-    let mut results = Results::open("bench", "bench")?;
+    let (options, names): (Vec<_>, Vec<_>) =
+        options.iter().partition(|option| option.starts_with('-'));
+    // One of them measures the program itself.
+    run(cargo(&["build", "--release", "-p", "ayni-cli"]))?;
     // `--profile release`: the one profile that everything is built with.
-    let mut command = cargo(&["bench", "--profile", "release", "-p", "ayni", "--benches", "--"]);
-    command.args(options);
+    let mut command = cargo(&["bench", "--profile", "release", "-p", "ayni"]);
+    if names.is_empty() {
+        command.arg("--benches");
+    }
+    for name in names {
+        command.args(["--bench", name]);
+    }
+    let binary = target_folder().join("release/ayni");
+    command.env("AYNI_BIN", binary.with_extension(std::env::consts::EXE_EXTENSION));
+    command.arg("--").args(options);
+    let mut results = Results::open("bench", "bench")?;
     results.run(command, is_no_build_noise)?;
     results.finish()
 }

@@ -106,8 +106,10 @@ fn without_colors(line: &str) -> String {
 
 /// Writes paths from the root, so that results do not name the machine's folders.
 fn without_root(line: &str) -> String {
-    let root = shell::root();
-    line.replace(&format!("{}/", root.display()), "").replace(&*root.to_string_lossy(), ".")
+    let (root, target) = (shell::root(), shell::target_folder());
+    line.replace(&*target.to_string_lossy(), "target")
+        .replace(&format!("{}/", root.display()), "")
+        .replace(&*root.to_string_lossy(), ".")
 }
 
 fn today() -> String {

@@ -10,7 +10,7 @@ use super::{Node, TempFolder, ayni, wait_until};
 
 /// Longest time until nodes that can reach each other have the same log. Reconnecting backs off, so
 /// this is far beyond what an idle machine needs.
-pub const CONVERGE: Duration = Duration::from_secs(120);
+pub const CONVERGE: Duration = Duration::from_mins(2);
 /// Longer than any log here: `log` has no maximum.
 const ALL: &str = "1000000";
 
@@ -210,19 +210,13 @@ pub fn folders<const N: usize>() -> [TempFolder; N] {
 }
 
 fn differences(logs: &[Vec<Line>]) -> String {
-    let mut report = String::new();
-    for (number, log) in logs.iter().enumerate() {
-        report += &format!("node {number}: {} messages", log.len());
-        let first = &logs[0];
-        if let Some(at) = (0..log.len().max(first.len())).find(|at| log.get(*at) != first.get(*at))
-        {
-            report += &format!(
-                "; at {at} it has {:?}, node 0 has {:?}",
-                log.get(at).map(|line| &line.text),
-                first.get(at).map(|line| &line.text)
-            );
-        }
-        report.push('\n');
-    }
-    report
+    let first = &logs[0];
+    let described = logs.iter().enumerate().map(|(number, log)| {
+        let all = 0..log.len().max(first.len());
+        let differs = all.into_iter().find(|at| log.get(*at) != first.get(*at));
+        let text = |log: &[Line], at: usize| log.get(at).map(|line| line.text.clone());
+        let where_ = differs.map(|at| (at, text(log, at), text(first, at)));
+        format!("node {number}: {} messages; differs from node 0 at {where_:?}\n", log.len())
+    });
+    described.collect()
 }

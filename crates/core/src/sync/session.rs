@@ -111,10 +111,19 @@ pub struct Session {
     asked: BTreeMap<u64, Asked>,
     next_want: u64,
     serving: usize,
-    newest_tried: bool,
-    newest_answered: bool,
+    newest: Tried,
+    /// Whether the peer's state was heard: before, it is not known whether anything must be said.
+    compared: bool,
     caught_up: bool,
     listening: bool,
+}
+
+/// How far this session is with asking its peer for the newest messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tried {
+    Not,
+    Asked,
+    Answered,
 }
 
 impl Session {
@@ -129,8 +138,8 @@ impl Session {
             asked: BTreeMap::new(),
             next_want: 0,
             serving: 0,
-            newest_tried: false,
-            newest_answered: false,
+            newest: Tried::Not,
+            compared: false,
             caught_up: false,
             listening: false,
         }
@@ -148,7 +157,7 @@ impl Session {
 
     /// Whether a newcomer has something to look at: all that the peer announced, or the newest of it.
     pub fn is_presentable(&self) -> bool {
-        self.caught_up || self.newest_answered
+        self.caught_up || self.newest == Tried::Answered
     }
 
     /// Sets whether this side only listens: it takes what the peer has, and neither announces nor
@@ -204,6 +213,7 @@ impl Session {
         claims: &mut Claims,
         out: &mut Vec<Output>,
     ) -> Result<(), Violation> {
+        self.compared |= matches!(frame, SyncFrame::Summary(_) | SyncFrame::Have(_));
         match frame {
             SyncFrame::Summary(theirs) if theirs.0 == view.state.state_hash() => {
                 self.theirs.union(view.held);
@@ -278,7 +288,7 @@ impl Session {
             Some(ranges) if asked.forgiven == self.forgiven => self.refuse_missing(ranges, view),
             Some(_) => {}
             None => {
-                self.newest_answered = true;
+                self.newest = Tried::Answered;
                 claims.release_newest(self.id, asked.came);
             }
         }
@@ -304,7 +314,7 @@ impl Session {
     /// Announces what is held and was not announced yet.
     fn announce(&mut self, view: View<'_>, out: &mut Vec<Output>) {
         let news = view.held.minus(&self.announced);
-        if news.is_empty() || self.listening {
+        if news.is_empty() || self.listening || !self.compared {
             return;
         }
         let mut logs = from_frontier(&news);
@@ -341,8 +351,8 @@ impl Session {
         } else if is_newcomer(view, &lacking) {
             // First what it will look at first; the rest when that is here.
             match claims.newest() {
-                Newest::Free if self.asked.is_empty() && !self.newest_tried => {
-                    self.newest_tried = true;
+                Newest::Free if self.asked.is_empty() && self.newest == Tried::Not => {
+                    self.newest = Tried::Asked;
                     claims.claim_newest(self.id);
                     return self.want(None, out);
                 }

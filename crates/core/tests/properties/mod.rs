@@ -41,7 +41,7 @@ pub fn frame(data: &[u8]) {
 /// Any bytes as an event, as its parts, and as what an event holds.
 pub fn event(data: &[u8]) {
     if let Ok(raw) = wire::decode::<RawEvent>(data) {
-        raw_event(raw);
+        raw_event(&raw);
     }
     canonical::<Genesis>(data);
     canonical::<DeviceCert>(data);
@@ -114,7 +114,7 @@ fn any_frame(payload: &[u8]) {
     round_trip::<proto::ContactRequest>(payload);
     round_trip::<proto::ContactReply>(payload);
     if let Some(proto::Gossip::Event(raw)) = round_trip::<proto::Gossip>(payload) {
-        raw_event(raw);
+        raw_event(&raw);
     }
     if let Some(sync) = round_trip::<SyncFrame>(payload) {
         sync_frame(sync);
@@ -143,9 +143,9 @@ fn sync_frame(frame: SyncFrame) {
     }
 }
 
-fn raw_event(raw: RawEvent) {
+fn raw_event(raw: &RawEvent) {
     let Ok(event) = Event::from_raw(raw.clone()) else { return };
-    assert_eq!(event.to_raw(), raw, "an event goes out as it came in");
+    assert_eq!(event.to_raw(), *raw, "an event goes out as it came in");
     assert_eq!(wire::encode(event.header()), event.header_bytes(), "a header has one encoding");
     assert_eq!(Event::from_raw(event.to_raw()), Ok(event.clone()));
     let _ = event.header().associated_data();

@@ -138,7 +138,7 @@ fn wanted(inner: &Arc<Inner>, links: &Links) -> Vec<PeerId> {
     // the budget by calling.
     let mut connected = BTreeSet::new();
     let mut wanted = Vec::new();
-    for room in inner.rooms().into_iter().filter(|room| !room.is_parted()) {
+    for room in inner.rooms().into_iter().filter(|room| !room.is_parted(inner)) {
         let mut others = room.other_devices(inner.me());
         others.extend(other_side(inner, &room));
         let (up, mut down): (Vec<PeerId>, Vec<PeerId>) =

@@ -164,7 +164,7 @@ async fn call(inner: &Inner, link: &Link) -> std::result::Result<ContactReply, S
 
 /// Serves `contact/1`.
 pub(crate) async fn serve(inner: Arc<Inner>, link: Link, mut stream: Stream) {
-    let Ok(request) = stream.recv.expect::<ContactRequest>().await else { return };
+    let Ok(request) = stream.recv.expect_short::<ContactRequest>().await else { return };
     let reply = match accept(&inner, &link, &request.profile).await {
         Ok(()) => ContactReply::Opened,
         Err(error) => {

@@ -252,7 +252,7 @@ impl RoomHandle {
         let founders = {
             let state = self.lock();
             let members = state.room.members();
-            if state.parted {
+            if state.has_parted(inner) {
                 return false;
             }
             if members.is_member_device(peer) {
@@ -275,15 +275,18 @@ impl RoomHandle {
         self.poked.send_modify(|count| *count += 1);
     }
 
-    /// A member refused to synchronise: after leaving, that means that it knows.
-    pub(crate) fn refused(&self) {
+    /// A member refused to synchronise: after leaving, that means that it knows. (A newcomer is
+    /// refused too, by those who have not heard of its admission yet.)
+    pub(crate) fn refused(&self, inner: &Inner) {
+        let joining = inner.is_joining(&self.id);
         let mut state = self.lock();
-        state.parted = !state.room.am_member() && state.room.members().genesis().is_some();
+        let here = state.room.members().genesis().is_some();
+        state.parted = here && !joining && !state.room.am_member();
     }
 
     /// Whether the room has nothing to do with peers any more.
-    pub(crate) fn is_parted(&self) -> bool {
-        self.lock().parted
+    pub(crate) fn is_parted(&self, inner: &Inner) -> bool {
+        self.lock().has_parted(inner)
     }
 
     /// Whether the device is a member's now.
@@ -368,6 +371,11 @@ impl RoomHandle {
 }
 
 impl State {
+    /// Whether we left and were let go, and are not on our way back.
+    fn has_parted(&self, inner: &Inner) -> bool {
+        self.parted && !self.room.am_member() && !inner.is_joining(&self.room.id())
+    }
+
     /// Describes a change for the store: the events, and the new summary of each log they touch.
     fn append(&mut self, room: RoomId, accepted: &Accepted, me: PeerId) -> Append {
         let mut touched: BTreeSet<LogId> = BTreeSet::new();

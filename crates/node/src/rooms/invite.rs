@@ -45,7 +45,7 @@ pub(crate) async fn invite(
 
 /// Serves `join/1` on an accepted stream.
 pub(crate) async fn serve(inner: Arc<Inner>, link: Link, mut stream: Stream) {
-    let Ok(request) = stream.recv.expect::<JoinRequest>().await else { return };
+    let Ok(request) = stream.recv.expect_short::<JoinRequest>().await else { return };
     let reply = admit(&inner, &link, &request).await;
     if stream.send.send(&reply).await.is_ok() {
         stream.send.finish();

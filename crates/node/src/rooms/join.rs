@@ -28,6 +28,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Longest pause between two rounds.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
+/// How long a newcomer waits for the room from who admitted it, before it asks the others too.
+const FILL: Duration = Duration::from_secs(5);
+
 /// How a join stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Progress {
@@ -139,13 +142,17 @@ async fn await_first_sync(inner: &Arc<Inner>, ticket: &Ticket) {
     let Some(room) = inner.room(&ticket.room) else { return };
     let mut ready = room.ready.subscribe();
     loop {
-        let waited = tokio::time::timeout(MAX_PAUSE, ready.wait_for(|ready| *ready)).await.is_ok();
+        let waited = tokio::time::timeout(FILL, ready.wait_for(|ready| *ready)).await.is_ok();
         if waited {
             return;
         }
-        // The member that admitted us may be gone: any other can fill us.
-        for addr in &ticket.members {
-            if let Ok(link) = inner.connect(addr.peer).await {
+        // The member that admitted us may be gone, or may never have meant it and keep the admission
+        // to itself: any other can admit us as well, and fill us.
+        for PeerAddr { peer, .. } in &ticket.members {
+            let Ok(link) = inner.connect(*peer).await else { continue };
+            if let Ok(JoinReply::Admitted(admission)) = ask(inner, ticket, &link).await
+                && enter(inner, ticket, admission).await.is_ok()
+            {
                 inner.sync_with(&link);
             }
         }

@@ -374,7 +374,7 @@ async fn keep(inner: Arc<Inner>, room: Arc<RoomHandle>, link: Link) {
                 Err(error) => {
                     tracing::debug!(peer = %peer.short(), "sync not opened: {error}");
                     if matches!(error, crate::transport::OpenError::Refused) {
-                        room.refused();
+                        room.refused(&inner);
                     }
                 }
             }

@@ -370,7 +370,7 @@ impl Links {
     }
 
     async fn stream(&self, link: Link, mut stream: Stream) {
-        let Ok(open) = stream.recv.expect::<Open>().await else { return };
+        let Ok(open) = stream.recv.expect_short::<Open>().await else { return };
         let _in_use = link.hold();
         let serving = self.0.handler.open(link.clone(), open, stream);
         // A panic in one service must not take the task that counts streams with it.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ayni_core::frame;
+use ayni_core::limits::{MAX_FRAME, MAX_SHORT_FRAME};
 use ayni_core::wire::{self, WireError};
 use bytes::Bytes;
 use iroh::endpoint::{RecvStream, SendStream};
@@ -90,13 +91,23 @@ impl FrameReceiver {
     pub(crate) async fn next<T: for<'b> Decode<'b, ()>>(
         &mut self,
     ) -> Result<Option<T>, StreamError> {
-        let Some(payload) = self.next_payload().await? else { return Ok(None) };
+        let Some(payload) = self.next_payload(MAX_FRAME).await? else { return Ok(None) };
         Ok(Some(wire::decode(&payload)?))
     }
 
     /// Waits for a frame that the peer owes us, at most [`FRAME_TIMEOUT`].
     pub(crate) async fn expect<T: for<'b> Decode<'b, ()>>(&mut self) -> Result<T, StreamError> {
         self.expect_within(FRAME_TIMEOUT).await
+    }
+
+    /// Waits for a frame that the peer owes us and that anyone may send, at most [`FRAME_TIMEOUT`]:
+    /// of at most [`MAX_SHORT_FRAME`] bytes, since many can be under way at a time.
+    pub(crate) async fn expect_short<T: for<'b> Decode<'b, ()>>(
+        &mut self,
+    ) -> Result<T, StreamError> {
+        let payload = tokio::time::timeout(FRAME_TIMEOUT, self.next_payload(MAX_SHORT_FRAME)).await;
+        let payload = payload.map_err(|_| StreamError::TimedOut)??.ok_or(StreamError::Ended)?;
+        Ok(wire::decode(&payload)?)
     }
 
     /// Waits for a frame that the peer owes us, at most `limit`.
@@ -108,12 +119,13 @@ impl FrameReceiver {
         frame.map_err(|_| StreamError::TimedOut)??.ok_or(StreamError::Ended)
     }
 
-    async fn next_payload(&mut self) -> Result<Option<Vec<u8>>, StreamError> {
+    async fn next_payload(&mut self, limit: usize) -> Result<Option<Vec<u8>>, StreamError> {
         let mut length = [0u8; frame::LENGTH_LEN];
         if !self.fill(&mut length).await? {
             return Ok(None);
         }
         let len = frame::decode_len(length)?;
+        wire::check_len("frame", len, limit)?;
         // Grown as bytes arrive: a length alone reserves nothing.
         let mut payload = Vec::new();
         while payload.len() < len {

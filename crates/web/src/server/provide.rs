@@ -49,7 +49,7 @@ pub(super) async fn provide(
         REQUEST_HEAD + asked.limits.max_request,
     );
     let (calls, queue) = mpsc::channel(2 * asked.limits.concurrency);
-    let provided = asked.register(&app.node, calls).await;
+    let provided = asked.register(&app.node, calls);
     let session_app = Arc::clone(&app);
     socket::upgrade(&app, upgrade, (largest_reply, largest_request), async move |socket| {
         match provided {
@@ -130,10 +130,10 @@ impl Asked {
         Ok(asked)
     }
 
-    async fn register(self, node: &Node, calls: mpsc::Sender<Job>) -> ayni::Result<Provided> {
+    fn register(self, node: &Node, calls: mpsc::Sender<Job>) -> ayni::Result<Provided> {
         let mut allow = Vec::with_capacity(self.allow.len());
         for text in &self.allow {
-            allow.push(resolve(node, text).await?);
+            allow.push(resolve(node, text)?);
         }
         let provider = match self.tcp {
             Some(target) => Provider::Tcp(target),
@@ -144,7 +144,7 @@ impl Asked {
 }
 
 /// Reads `anyone`, `room:ROOM`, or a peer or account by id or name.
-async fn resolve(node: &Node, text: &str) -> ayni::Result<Allow> {
+fn resolve(node: &Node, text: &str) -> ayni::Result<Allow> {
     if text == "anyone" {
         return Ok(Allow::Anyone);
     }

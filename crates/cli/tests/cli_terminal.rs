@@ -1,0 +1,129 @@
+//! What a person at a terminal meets: questions, and the talk with its line editor.
+//!
+//! The terminal is a real one, made by `script` of util-linux, so these tests are for Linux.
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use support::{DEADLINE, Node, Output, Process, TempFolder, ayni, wait_until};
+
+/// `ayni ARGS` at a terminal.
+struct Terminal {
+    process: Process,
+    typescript: PathBuf,
+    _folder: TempFolder,
+}
+
+impl Terminal {
+    #[track_caller]
+    fn open(data: &Path, args: &str) -> Self {
+        let folder = TempFolder::new();
+        let typescript = folder.join("typescript");
+        let mut script = Command::new("script");
+        script
+            .args(["-q", "-e", "-f", "-c"])
+            .arg(format!("{} {args}", env!("CARGO_BIN_EXE_ayni")))
+            .arg(&typescript)
+            .env("AYNI_DATA", data)
+            .env("AYNI_NETWORK", "loopback")
+            .env("TERM", "xterm");
+        Self { process: Process::spawn(script), typescript, _folder: folder }
+    }
+
+    /// Returns what the screen was sent so far.
+    fn screen(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.typescript).unwrap_or_default()).into_owned()
+    }
+
+    #[track_caller]
+    fn wait_for(&self, text: &str) {
+        let shown = wait_until(DEADLINE, || self.screen().contains(text));
+        assert!(shown, "{text:?} is not on the screen: {:?}", self.screen());
+    }
+
+    fn enter(&mut self, keys: &str) {
+        self.process.feed(keys.as_bytes());
+    }
+
+    #[track_caller]
+    fn end(self) -> Output {
+        self.process.finish(DEADLINE)
+    }
+}
+
+#[test]
+fn leaving_asks_and_takes_no_for_an_answer() {
+    let folder = TempFolder::new();
+    ayni(&folder, &["room", "create", "family"]).ok();
+    for answer in ["n\n", "\n", "what?\n"] {
+        let mut terminal = Terminal::open(&folder, "leave family");
+        terminal.wait_for("Leave family?");
+        terminal.enter(answer);
+        assert_eq!(terminal.end().code, 1, "{answer:?}");
+        assert!(ayni(&folder, &["room", "list"]).ok().contains("family"));
+    }
+    let mut terminal = Terminal::open(&folder, "leave family");
+    terminal.wait_for("[y/N]");
+    terminal.enter("y\n");
+    assert_eq!(terminal.end().code, 0);
+    assert_eq!(ayni(&folder, &["room", "list"]).ok(), "");
+}
+
+#[test]
+fn yes_answers_before_the_question() {
+    let folder = TempFolder::new();
+    ayni(&folder, &["room", "create", "family"]).ok();
+    let terminal = Terminal::open(&folder, "broadcast --yes hello");
+    let output = terminal.end();
+    assert_eq!(output.code, 0);
+    assert!(!output.stdout.contains("[y/N]"), "{}", output.stdout);
+}
+
+#[test]
+fn a_talk_shows_others_above_the_line_that_is_typed() {
+    let folder = TempFolder::new();
+    let _node = Node::up(&folder);
+    ayni(&folder, &["room", "create", "family"]).ok();
+    ayni(&folder, &["say", "family", "before"]).ok();
+    let mut terminal = Terminal::open(&folder, "chat family");
+    terminal.wait_for("before");
+    terminal.wait_for("family> ");
+    terminal.enter("half a line");
+    terminal.wait_for("half a line");
+    ayni(&folder, &["say", "family", "meanwhile \x1b[2J"]).ok();
+    terminal.wait_for("meanwhile ␛[2J");
+    assert!(!terminal.screen().contains("\x1b[2J"), "nobody clears another's screen");
+    terminal.enter(" and the rest\r");
+    let said = || ayni(&folder, &["log", "family"]).ok().contains(": half a line and the rest");
+    assert!(wait_until(DEADLINE, said));
+    terminal.enter("/members\r");
+    terminal.wait_for("(you, founder");
+    terminal.enter("/quit\r");
+    assert_eq!(terminal.end().code, 0);
+}
+
+#[test]
+fn a_talk_that_is_stopped_gives_the_terminal_back() {
+    let folder = TempFolder::new();
+    let node = Node::up(&folder);
+    ayni(&folder, &["room", "create", "family"]).ok();
+    // The shell that follows shows whether the terminal echoes what is typed, as before.
+    let ayni_path = env!("CARGO_BIN_EXE_ayni");
+    let mut terminal =
+        Terminal::open(&folder, &format!("chat family; stty -a; {ayni_path} --version"));
+    terminal.wait_for("family> ");
+    terminal.enter("half a line");
+    terminal.wait_for("half a line");
+    node.stop();
+    terminal.wait_for("the node stopped");
+    terminal.wait_for(concat!("ayni ", env!("CARGO_PKG_VERSION")));
+    let screen = terminal.screen();
+    let modes = screen.split("the node stopped").nth(1).expect("after the end");
+    for mode in [" icanon", " echo ", " isig"] {
+        assert!(modes.contains(mode), "{mode} in {modes}");
+    }
+    assert_eq!(terminal.end().code, 0);
+}
