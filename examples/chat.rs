@@ -16,16 +16,13 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 async fn main() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let node = Node::builder().data(folder.path()).network(Network::Lan).start().await?;
-    let room = match std::env::args().nth(1) {
-        Some(ticket) => {
-            let ticket: Ticket = ticket.parse().context("the argument is not a ticket")?;
-            node.join(&ticket, Duration::from_secs(30)).await?
-        }
-        None => {
-            let room = node.create_room("chat example").await?;
-            println!("{}", node.invite(room.room, InviteOptions::default()).await?);
-            room
-        }
+    let room = if let Some(ticket) = std::env::args().nth(1) {
+        let ticket: Ticket = ticket.parse().context("the argument is not a ticket")?;
+        node.join(&ticket, Duration::from_secs(30)).await?
+    } else {
+        let room = node.create_room("chat example").await?;
+        println!("{}", node.invite(room.room, InviteOptions::default()).await?);
+        room
     };
     println!("in {:?} as {}; type to talk, end with Ctrl-D", room.name, node.identity().name);
 

@@ -89,7 +89,7 @@ impl<'a> Host<'a> {
             "--json",
         ]));
         let ready = up.json_line(DEADLINE);
-        host.peer_id = ready["peer_id"].as_str().expect("a peer id").to_owned();
+        ready["peer_id"].as_str().expect("a peer id").clone_into(&mut host.peer_id);
         host.up = Some(up);
         host
     }

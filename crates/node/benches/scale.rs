@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use ayni::{Event, EventId, RoomId};
 use common::baseline::commits_at_once;
-use common::{Load, Meter, Running, Samples, Table, ms, quick, say_many, text, times};
+use common::{Load, Meter, Running, Samples, Table, doing, ms, quick, say_many, text, times};
 use futures_util::future::try_join_all;
 use tokio::sync::mpsc;
 
@@ -54,10 +54,13 @@ async fn run() -> Result<()> {
         tokio::task::spawn_blocking(bare).await??.into_iter().for_each(|time| samples.add(time));
         commits.row(&[size.to_string(), ms(samples.p50()), ms(samples.p99())]);
 
+        doing(&format!("gathering {size} members"));
         let mut group = Group::gather(size).await?;
+        doing(&format!("{size} members talk"));
         let quiet = group.measure_quiet(if quick() { 20 } else { 200 }).await?;
         let two = *base.get_or_insert(quiet.one.p50());
         table.row(&quiet.row(size, "quiet", two));
+        doing(&format!("{NEWCOMERS} newcomers join {size} members"));
         let (busy, held) = group.measure_newcomers().await?;
         table.row(&busy.row(size, &format!("{NEWCOMERS} newcomers, {held:.1?}"), two));
         group.shutdown().await;
@@ -167,13 +170,15 @@ impl Group {
             let next = tokio::time::timeout(common::DEADLINE, self.shown.recv()).await;
             let (shown, at) = next.context("a say was not shown")?.context("all nodes ended")?;
             if shown == event {
-                seen.push(at)
+                seen.push(at);
             } else {
-                self.early.entry(shown).or_default().push(at)
+                self.early.entry(shown).or_default().push(at);
             }
         }
         let times: Vec<Duration> = seen.iter().map(|at| at.duration_since(start)).collect();
-        times.iter().for_each(|time| one.add(*time));
+        for time in &times {
+            one.add(*time);
+        }
         Ok(times.into_iter().max().unwrap_or_default())
     }
 

@@ -27,6 +27,11 @@ pub fn quick() -> bool {
     std::env::args().any(|argument| argument == "--quick")
 }
 
+/// Says on stderr what is being done, since a table comes only at its end.
+pub fn doing(what: &str) {
+    eprintln!("... {what}");
+}
+
 /// Makes an empty temporary folder, on the file system that all measurements use.
 pub fn folder() -> Result<TempDir> {
     Ok(tempfile::Builder::new().prefix("ayni-bench-").tempdir()?)

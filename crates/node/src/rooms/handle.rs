@@ -1,13 +1,14 @@
 //! One room of a running node: the replica, what of it is durable, and who is synchronising it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ayni_core::clock::{Hlc, Millis};
 use ayni_core::event::Event as CoreEvent;
 use ayni_core::id::{AccountId, EpochId, PeerId, RoomId};
 use ayni_core::log::{Frontier, Lane, LogId};
-use ayni_core::room::{Accepted, AuthorError, Effect, Kind, Reject, Room, Run};
+use ayni_core::room::{Accepted, AuthorError, Effect, Kind, LogState, Reject, Room, Run};
 use ayni_core::sync::{Claims, SessionId};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -196,6 +197,17 @@ impl RoomHandle {
         self.changed.send_modify(|count| *count += 1);
     }
 
+    /// Waits until nothing of a range is here and not yet durable. What gossip brought a moment ago is
+    /// known already when it comes again, and would else look as if it had not come at all.
+    pub(crate) async fn settled(&self, log: LogId, range: &Range<u64>) {
+        let mut changed = self.changed.subscribe();
+        while self.lock().is_settling(log, range) {
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// After a failed write: makes the replica again what the store holds.
     async fn recover(&self, inner: &Arc<Inner>, error: &Error) {
         {
@@ -219,6 +231,8 @@ impl RoomHandle {
                 state.newest = newest;
                 state.unread = loaded.unread;
                 state.failed = None;
+                drop(state);
+                self.changed.send_modify(|count| *count += 1);
             }
             Err(error) => {
                 tracing::error!(room = %self.id.short(), "the room stays closed: {error}");
@@ -371,6 +385,17 @@ impl RoomHandle {
 }
 
 impl State {
+    /// Whether something of a range was accepted and is being written.
+    fn is_settling(&self, log: LogId, range: &Range<u64>) -> bool {
+        if self.failed.is_some() {
+            return false;
+        }
+        let held = self.room.logs().log(&log).map(LogState::positions).unwrap_or_default();
+        let written = self.durable.runs(&log).cloned().unwrap_or_default();
+        let settling = held.minus(&written);
+        settling.ranges().iter().any(|run| run.start < range.end && run.end > range.start)
+    }
+
     /// Whether we left and were let go, and are not on our way back.
     fn has_parted(&self, inner: &Inner) -> bool {
         self.parted && !self.room.am_member() && !inner.is_joining(&self.room.id())

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ayni_core::event::{CheckedRun, Event, RawEvent};
-use ayni_core::log::Frontier;
+use ayni_core::log::{Frontier, Lane};
 use ayni_core::room::Reject;
 use ayni_core::sync::frame::SyncFrame;
 use ayni_core::sync::{Input, Output, Session, SessionId, View};
@@ -31,7 +31,10 @@ const INBOX: usize = 4;
 /// dropped; announcements stop at half of it.
 const OUTBOX: usize = 64;
 /// How long changes are gathered before they are announced: long enough for gossip to be faster.
+/// With several sessions each waits longer: see [`announce_delay`].
 const ANNOUNCE_DELAY: Duration = Duration::from_millis(100);
+/// Sessions beyond which the delay grows no more: it is at most about three seconds.
+const MAX_SPREAD: usize = 16;
 /// How long the peer may leave our requests without progress: nobody else is asked for the same
 /// meanwhile, and someone waits for it.
 const STALL: Duration = Duration::from_secs(15);
@@ -69,6 +72,7 @@ pub(crate) async fn run(inner: Arc<Inner>, room: Arc<RoomHandle>, link: Link, st
         session: Session::new(active.id),
         outbox,
         progress: Progress { since: Instant::now(), bytes: 0 },
+        control: 0,
     };
     let result = tokio::select! {
         result = driver.run(frames, served_count) => result,
@@ -133,6 +137,8 @@ struct Driver {
     session: Session,
     outbox: mpsc::Sender<Job>,
     progress: Progress,
+    /// How many control events were here when that was last looked at.
+    control: u64,
 }
 
 /// When the peer last brought us forward. What it sends otherwise does not count: a peer that says
@@ -186,7 +192,7 @@ impl Driver {
                 Some(()) = served.recv() => self.session.served(),
                 result = changed.changed(), if announce.is_none() => {
                     if result.is_err() { return Ok(()) }
-                    announce = Some(Instant::now() + ANNOUNCE_DELAY);
+                    announce = Some(Instant::now() + self.announce_delay());
                 }
                 result = poked.changed() => {
                     if result.is_err() { return Ok(()) }
@@ -197,11 +203,12 @@ impl Driver {
                         changed.borrow_and_update();
                         announce = None;
                         self.check_shared()?;
+                        self.follow_control();
                         // A busy outbox hears of it with the next change or check.
                         if self.outbox.capacity() > OUTBOX / 2 {
                             self.handle(Input::Changed).await?;
                         } else {
-                            announce = Some(Instant::now() + ANNOUNCE_DELAY);
+                            announce = Some(Instant::now() + self.announce_delay());
                         }
                     }
                     if check <= Instant::now() {
@@ -225,6 +232,15 @@ impl Driver {
         if owed { Err("the stream ended before the answer did".into()) } else { Ok(()) }
     }
 
+    /// What this peer's events were refused for may have come from another one: the control lane, on
+    /// which all depends, is asked of several peers in parts.
+    fn follow_control(&mut self) {
+        let control = self.room.lock().durable.events(Lane::Control);
+        if std::mem::replace(&mut self.control, control) != control {
+            self.session.forgive();
+        }
+    }
+
     fn check_shared(&self) -> Result<(), String> {
         let shared = self.room.is_shared_with(&self.inner, &self.link.peer());
         shared.then_some(()).ok_or_else(|| "the peer is not a member any more".into())
@@ -237,6 +253,11 @@ impl Driver {
             self.handle(Input::Check).await?;
         }
         Ok(())
+    }
+
+    fn announce_delay(&self) -> Duration {
+        let sessions = self.room.lock().sessions.len();
+        announce_delay(sessions, self.inner.jitter())
     }
 
     fn next_check(&self) -> Duration {
@@ -294,8 +315,9 @@ impl Driver {
         let changed = self.room.change(&self.inner, |room, now| Ok(room.accept(run, now)?)).await;
         match changed.map_err(|error| error.to_string())? {
             Ok(events) => {
+                self.room.settled(log, &range).await;
                 self.progress.stored(events.iter().map(Event::size).sum(), begun.elapsed());
-                if events.iter().any(|event| event.log().lane == ayni_core::log::Lane::Control) {
+                if events.iter().any(|event| event.log().lane == Lane::Control) {
                     // What was refused for want of control events may be acceptable now.
                     self.session.forgive();
                 }
@@ -330,6 +352,16 @@ impl Driver {
         tracing::debug!(peer = %self.link.peer().short(), session = self.id.0, "caught up");
         self.inner.want_secrets(&self.room, &self.link);
     }
+}
+
+/// Returns how long one of so many sessions gathers changes; `chance` is from 0 to 1.
+///
+/// Gossip has brought nearly all of it to the peers by then, and whoever lacks something hears of it
+/// from whichever of its own sessions is the first. So the mean grows with the number of sessions,
+/// and what a node sends for one message does not; the shortest delay stays as it is.
+fn announce_delay(sessions: usize, chance: f64) -> Duration {
+    let others = u32::try_from(sessions.clamp(1, MAX_SPREAD) - 1).unwrap_or(0);
+    ANNOUNCE_DELAY.mul_f64(1.0 + 2.0 * f64::from(others) * chance)
 }
 
 /// First pause before a refused or broken session is tried again, doubled up to [`MAX_RETRY`].

@@ -1,6 +1,7 @@
 //! Binding the QUIC endpoint for a network preset.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use ayni_core::limits::MAX_DIRECT_ADDRS;
 use ayni_core::proto::ALPN;
@@ -39,6 +40,12 @@ pub(super) const FRIEND_WINDOW: u32 = 16 * 1024 * 1024;
 /// The same for everyone else: what a stranger can make us keep in memory.
 const STRANGER_WINDOW: u32 = 2 * STREAM_WINDOW;
 
+/// How often the port of last time is tried again, and after which pause: whoever had it then, this
+/// node itself in the same process, may be about to let go of it. Others remember that port.
+const REBINDS: usize = 5;
+/// See [`REBINDS`].
+const REBIND_PAUSE: Duration = Duration::from_millis(50);
+
 /// The endpoint and the sources of addresses attached to it.
 #[derive(Debug, Clone)]
 pub(crate) struct Bound {
@@ -69,9 +76,17 @@ pub(crate) async fn bind(
     port: Option<u16>,
 ) -> Result<(Bound, Option<Heard>)> {
     if let Some(port) = port.filter(|port| *port != 0) {
-        match bind_port(network, device, port).await {
-            Ok(bound) => return Ok(bound),
-            Err(error) => tracing::warn!("UDP port {port} cannot be used again: {error}"),
+        let mut tried = 0;
+        loop {
+            match bind_port(network, device, port).await {
+                Ok(bound) => return Ok(bound),
+                Err(_) if tried < REBINDS => tried += 1,
+                Err(error) => {
+                    tracing::warn!("UDP port {port} cannot be used again: {error}");
+                    break;
+                }
+            }
+            tokio::time::sleep(REBIND_PAUSE).await;
         }
     }
     for _ in 0..PORTS_TRIED {
