@@ -6,11 +6,17 @@ use std::time::{Duration, Instant, SystemTime};
 use iroh::Watcher;
 
 use crate::inner::Inner;
+use crate::services::builtin::call_ping;
+use crate::transport::Link;
 
 /// How often the clocks are compared.
 const TICK: Duration = Duration::from_secs(5);
 /// A wall clock that ran ahead of the steady one by more than this: the machine slept.
 const SLEPT: Duration = Duration::from_secs(15);
+
+/// How long a peer may take to answer after a change. A side that was dialled cannot move its
+/// connection, and would otherwise find that out by the connection's idle time, half a minute.
+const ANSWER: Duration = Duration::from_secs(3);
 
 /// Watches until the node stops.
 pub(crate) async fn run(inner: Arc<Inner>) {
@@ -42,7 +48,19 @@ pub(crate) async fn run(inner: Arc<Inner>) {
 
 fn recover(inner: &Arc<Inner>) {
     inner.mesh.reset();
+    for link in inner.links().map(crate::transport::links::Links::all).unwrap_or_default() {
+        let probe = probe(inner.clone(), link);
+        inner.tasks.spawn(inner.cancel.clone().run_until_cancelled_owned(probe));
+    }
     for room in inner.rooms() {
         room.poke();
+    }
+}
+
+/// Closes a link that does not answer any more, so that its peer is dialled anew.
+async fn probe(inner: Arc<Inner>, link: Link) {
+    if !matches!(tokio::time::timeout(ANSWER, call_ping(&link)).await, Ok(Ok(_))) {
+        link.close("no answer after a change of the network");
+        inner.mesh.heard(link.peer());
     }
 }

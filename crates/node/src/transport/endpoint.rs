@@ -8,18 +8,22 @@ use ayni_core::proto::ALPN;
 use ayni_core::ticket::{Addr, PeerAddr};
 use ayni_core::{id::PeerId, keys::DeviceKey};
 use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream};
 use iroh::address_lookup::memory::MemoryLookup;
+use iroh::address_lookup::{self, AddressLookup, EndpointData};
 use iroh::endpoint::{BindOpts, NetReportConfig, PortmapperConfig, QuicTransportConfig, presets};
 use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMap, RelayMode, SecretKey, TransportAddr};
 use iroh_gossip::ALPN as GOSSIP_ALPN;
 use iroh_mdns_address_lookup::{DiscoveryEvent, MdnsAddressLookup};
+use tokio::sync::mpsc;
 
 use crate::builder::Network;
 use crate::error::{Error, Result};
 
 /// Name under which nodes announce themselves on the local network.
 const MDNS_NAME: &str = "ayni";
+/// Peers found by asking that wait to be noted: as many as are dialled in a moment.
+const FOUND: usize = 64;
 /// Where a node's own UDP port is chosen: outside the ranges from which operating systems lend ports
 /// to others, so that it is free again at the next start and known addresses stay true.
 const PORTS: std::ops::Range<u16> = 20_000..30_000;
@@ -58,6 +62,8 @@ pub(crate) struct Bound {
 
 /// What multicast DNS hears.
 pub(crate) type Heard = BoxStream<'static, DiscoveryEvent>;
+/// What it answers when it is asked for a peer.
+type Found = std::result::Result<address_lookup::Item, address_lookup::Error>;
 
 impl Bound {
     /// Lets the endpoint know where a peer may be reached, instead of what it knew.
@@ -149,15 +155,43 @@ async fn attach_mdns(endpoint: &Endpoint) -> Option<Heard> {
     match (built, endpoint.address_lookup()) {
         (Ok(mdns), Ok(services)) => {
             // Before it is announced: what was heard earlier is not told again.
-            let heard = mdns.subscribe().await.boxed();
-            services.add(mdns);
-            Some(heard)
+            let heard = mdns.subscribe().await;
+            let (found, asked) = mpsc::channel(FOUND);
+            services.add(Tapped { mdns, found });
+            let asked = stream::unfold(asked, async |mut asked| Some((asked.recv().await?, asked)));
+            Some(stream::select(heard, asked).boxed())
         }
         (Err(error), _) => {
             tracing::warn!("multicast DNS is not available: {error}");
             None
         }
         (Ok(_), Err(_)) => None,
+    }
+}
+
+/// Multicast DNS that tells of every peer it finds. By itself it tells its subscribers only of those
+/// that nobody asked for: a peer found by dialling its id would never count as heard.
+#[derive(Debug)]
+struct Tapped {
+    mdns: MdnsAddressLookup,
+    found: mpsc::Sender<DiscoveryEvent>,
+}
+
+impl AddressLookup for Tapped {
+    fn publish(&self, data: &EndpointData) {
+        self.mdns.publish(data);
+    }
+
+    fn resolve(&self, id: EndpointId) -> Option<BoxStream<'static, Found>> {
+        let found = self.found.clone();
+        let tap = move |item: &Found| {
+            let Ok(item) = item else { return };
+            let endpoint_info = item.endpoint_info().clone();
+            let last_updated = item.last_updated();
+            // A full queue: it is heard again with its next dial.
+            let _ = found.try_send(DiscoveryEvent::Discovered { endpoint_info, last_updated });
+        };
+        Some(self.mdns.resolve(id)?.inspect(tap).boxed())
     }
 }
 
