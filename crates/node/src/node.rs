@@ -29,6 +29,8 @@ use crate::store::Write;
 use crate::transport::Hold;
 use crate::{find, start, status};
 
+/// How long gossip may take to say goodbye: a neighbor that does not read would hold it up for ever.
+const GOODBYE: Duration = Duration::from_secs(1);
 /// How long background work may take to end when the node stops.
 const STOP: Duration = Duration::from_secs(5);
 
@@ -425,7 +427,7 @@ impl Node {
         let inner = &self.inner;
         inner.cancel.cancel();
         if let Some(gossip) = inner.gossip() {
-            let _ = tokio::time::timeout(STOP, gossip.shutdown()).await;
+            let _ = tokio::time::timeout(GOODBYE, gossip.shutdown()).await;
         }
         if let Some(links) = inner.links() {
             let _ = tokio::time::timeout(STOP, links.close()).await;
