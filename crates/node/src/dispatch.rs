@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 
 use crate::event::Event;
 use crate::inner::Inner;
-use crate::rooms::{contact, invite, sync};
+use crate::rooms::{contact, invite, keys, sync};
 use crate::service::Caller;
 use crate::services::{builtin, serve};
 use crate::transport::links::Handler;
@@ -103,7 +103,7 @@ impl Inner {
             (service::SYNC, Some(room)) => sync::accept(self, room, link, stream).await,
             (service::KEYS, Some(room)) => {
                 if accept(&mut stream).await {
-                    contact::serve_keys(room, peer, stream).await;
+                    keys::serve(room, peer, stream).await;
                 }
             }
             (name, _) => self.serve_user(name, &peer, stream).await,

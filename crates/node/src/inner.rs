@@ -23,8 +23,9 @@ use crate::discovery::book::{Book, Source};
 use crate::discovery::mesh::Mesh;
 use crate::error::{Error, Result};
 use crate::event::Event;
+use crate::model::MessageKind;
 use crate::rooms::live::Live;
-use crate::rooms::{RoomHandle, contact, join, live, messages, sync};
+use crate::rooms::{RoomHandle, contact, join, keys, live, messages, sync};
 use crate::services::Registry;
 use crate::store::Store;
 use crate::transport::Link;
@@ -293,9 +294,7 @@ impl Inner {
 
     /// Returns the members of a room that are connected now.
     pub(crate) fn connected_members(&self, room: &RoomHandle) -> Vec<PeerId> {
-        let links = self.links().map(Links::all).unwrap_or_default();
-        let peers = links.iter().map(Link::peer);
-        peers.filter(|peer| room.is_shared_with(self, peer)).collect()
+        self.member_links(room).iter().map(Link::peer).collect()
     }
 
     /// Returns where this node can be reached.
@@ -380,12 +379,19 @@ impl Inner {
         }
     }
 
-    /// Asks a peer for epoch secrets that are missing here.
-    pub(crate) fn want_secrets(self: &Arc<Self>, room: &Arc<RoomHandle>, link: &Link) {
-        if !room.missing_secrets().is_empty() {
-            let task = contact::ask_keys(self.clone(), room.clone(), link.clone());
+    /// Has the connected members asked for epoch secrets that are missing here.
+    pub(crate) fn want_secrets(self: &Arc<Self>, room: &Arc<RoomHandle>) {
+        if room.begin_asking_secrets() {
+            let task = keys::ask_until_known(self.clone(), room.clone());
             self.tasks.spawn(self.cancel.clone().run_until_cancelled_owned(task));
         }
+    }
+
+    /// Returns the links with members of a room.
+    pub(crate) fn member_links(&self, room: &RoomHandle) -> Vec<Link> {
+        let mut links = self.links().map(Links::all).unwrap_or_default();
+        links.retain(|link| room.is_shared_with(self, &link.peer()));
+        links
     }
 
     /// Notes that a peer sent events that were refused.
@@ -414,22 +420,31 @@ impl Inner {
         effects: &[Effect],
     ) {
         let me = self.me();
-        let listening = self.events.receiver_count() > 0;
-        let now = self.now();
-        for event in events {
-            let header = event.header();
-            if header.device == me {
-                self.tell_live(&room.id(), Live::Publish(Box::new(event.clone())));
-            }
-            if listening && header.lane == Lane::Chat && !header.time.is_ahead(now) {
-                self.tell(Event::Message(messages::message(self, room, event)));
-            }
+        for event in events.iter().filter(|event| event.header().device == me) {
+            self.tell_live(&room.id(), Live::Publish(Box::new(event.clone())));
         }
+        self.tell_messages(room, events);
         for effect in effects {
             self.after_effect(room, effect);
         }
         if !effects.is_empty() {
             self.tell(Event::RoomChanged(room.id()));
+        }
+    }
+
+    /// Tells subscribers the messages among events, but for those that are not due yet.
+    pub(crate) fn tell_messages(&self, room: &RoomHandle, events: &[CoreEvent]) {
+        if self.events.receiver_count() == 0 {
+            return;
+        }
+        let now = self.now();
+        let chat = events.iter().filter(|event| event.header().lane == Lane::Chat);
+        for event in chat.filter(|event| !event.header().time.is_ahead(now)) {
+            let mut message = messages::message(self, room, event);
+            if message.kind == MessageKind::Locked && !room.keep_locked(event) {
+                message = messages::message(self, room, event);
+            }
+            self.tell(Event::Message(message));
         }
     }
 
@@ -453,13 +468,7 @@ impl Inner {
                 self.tell(Event::Left { room: room.id(), account: *account, name });
                 self.callers_changed.notify_one();
             }
-            Effect::Epoch(_) => {
-                for peer in self.connected_members(room) {
-                    if let Some(link) = self.links().and_then(|links| links.link(&peer)) {
-                        self.want_secrets(room, &link);
-                    }
-                }
-            }
+            Effect::Epoch(_) => self.want_secrets(room),
             _ => {}
         }
     }

@@ -131,6 +131,8 @@ struct Running {
     room: Option<Room>,
     claims: Claims,
     streams: BTreeMap<PeerNo, Stream>,
+    /// Who kept us waiting, and until when others come first.
+    stalled: BTreeMap<PeerNo, Millis>,
     next_session: u64,
     changed: bool,
 }
@@ -199,6 +201,11 @@ impl Peer {
         now.saturating_add_signed(self.skew)
     }
 
+    /// Sets its wall clock: so many milliseconds off.
+    pub fn set_clock(&mut self, skew: i64) {
+        self.skew = skew;
+    }
+
     /// From now on it answers no request.
     pub fn fall_mute(&mut self) {
         self.mute = true;
@@ -209,7 +216,9 @@ impl Peer {
         let (me, now) = (self.me.key.id(), self.clock(now));
         let room = self.room_id.map(|room| self.store.restore(room, me, now));
         let (claims, streams) = (Claims::default(), BTreeMap::new());
-        self.running = Some(Running { room, claims, streams, next_session: 0, changed: false });
+        let stalled = BTreeMap::new();
+        self.running =
+            Some(Running { room, claims, streams, stalled, next_session: 0, changed: false });
     }
 
     /// Stops, at once.

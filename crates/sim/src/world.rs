@@ -293,7 +293,7 @@ impl World {
         let (a, b) = (&self.peers[one], &self.peers[other]);
         let open = a.has_session(other) || b.has_session(one);
         let known = a.serves(other) || b.serves(one);
-        if !open && known && a.accepts(other) && b.accepts(one) {
+        if !open && known && a.accepts(other, self.now) && b.accepts(one, self.now) {
             self.network.open_stream(one, other);
             for (no, with) in [(one, other), (other, one)] {
                 let out = self.peers[no].open_session(with, self.now);

@@ -13,6 +13,9 @@ pub struct SessionId(pub u64);
 pub struct Claims {
     by_session: BTreeMap<SessionId, BTreeMap<u64, Frontier>>,
     newest: Newest,
+    /// Who was asked for the control lane. One at a time, and for all of it: its events build on each
+    /// other across logs, so parts from several peers would each lack what the others bring.
+    control: Option<SessionId>,
 }
 
 /// Where the request for the newest messages stands; one is enough for a room.
@@ -59,6 +62,22 @@ impl Claims {
         }
     }
 
+    /// Whether a session may ask for the control lane; it does then.
+    pub(super) fn claim_control(&mut self, session: SessionId) -> bool {
+        let free = self.control.is_none();
+        if free {
+            self.control = Some(session);
+        }
+        free
+    }
+
+    /// Notes that a session's request for the control lane was answered.
+    pub(super) fn release_control(&mut self, session: SessionId) {
+        if self.control == Some(session) {
+            self.control = None;
+        }
+    }
+
     /// Gives up what one request of a session waited for.
     pub(super) fn release(&mut self, session: SessionId, want: u64) {
         if let Some(wants) = self.by_session.get_mut(&session) {
@@ -71,5 +90,6 @@ impl Claims {
     pub fn end(&mut self, session: SessionId) {
         self.by_session.remove(&session);
         self.release_newest(session, false);
+        self.release_control(session);
     }
 }

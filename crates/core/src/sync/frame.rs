@@ -60,6 +60,27 @@ pub struct Want {
     /// Instead of ranges: so many of the newest messages, by timeline order.
     #[n(2)]
     pub newest: Option<u32>,
+    /// Instead of ranges: `true` for all control events that the receiver holds and the sender did
+    /// not announce, in the order in which the receiver accepted them.
+    #[n(3)]
+    pub control: Option<bool>,
+}
+
+impl Want {
+    /// A request for ranges.
+    pub fn ranges(id: u64, ranges: Vec<LogRuns>) -> Self {
+        Self { id, ranges, newest: None, control: None }
+    }
+
+    /// A request for so many of the newest messages.
+    pub fn newest(id: u64, count: u32) -> Self {
+        Self { newest: Some(count), ..Self::ranges(id, vec![]) }
+    }
+
+    /// A request for the control lane.
+    pub fn control(id: u64) -> Self {
+        Self { control: Some(true), ..Self::ranges(id, vec![]) }
+    }
 }
 
 impl SyncFrame {
@@ -154,7 +175,7 @@ mod tests {
     #[test]
     fn requests_have_limits() {
         let want = |runs: Vec<(u64, u64)>, newest| {
-            SyncFrame::Want(Want { id: 0, ranges: vec![LogRuns { log: log(), runs }], newest })
+            SyncFrame::Want(Want { newest, ..Want::ranges(0, vec![LogRuns { log: log(), runs }]) })
         };
         assert_eq!(want(vec![(0, MAX_WANT_EVENTS)], None).check(), Ok(()));
         assert!(want(vec![(0, MAX_WANT_EVENTS + 1)], None).check().is_err());
@@ -169,7 +190,7 @@ mod tests {
     fn hazard_25_sums_that_overflow_are_above_every_limit() {
         let half = |n| LogRuns { log: LogId { term: n, ..log() }, runs: vec![(0, 1 << 63)] };
         let ranges = vec![half(0), half(1)];
-        assert!(SyncFrame::Want(Want { id: 0, ranges, newest: None }).check().is_err());
+        assert!(SyncFrame::Want(Want::ranges(0, ranges)).check().is_err());
     }
 
     #[test]

@@ -86,11 +86,21 @@ impl StateHash for crate::room::Room {
     }
 }
 
+/// What a request is for.
+#[derive(Debug)]
+enum Wanted {
+    /// Messages of these ranges.
+    Ranges(Frontier),
+    /// The newest messages.
+    Newest,
+    /// The control lane, of which so much was lacking.
+    Control(Frontier),
+}
+
 /// A request under way.
 #[derive(Debug)]
 struct Asked {
-    /// The ranges asked for; none when the newest messages were.
-    ranges: Option<Frontier>,
+    wanted: Wanted,
     /// How many events the peer may still send for it.
     left: u64,
     /// Whether any came.
@@ -230,7 +240,7 @@ impl Session {
                 self.announce(view, out);
                 self.ask(view, claims, out);
             }
-            SyncFrame::Want(want) => self.serve(&want, out)?,
+            SyncFrame::Want(want) => self.serve(&want, view, out)?,
             SyncFrame::Run(id, events) => {
                 self.check_solicited(id, &events)?;
                 out.push(Output::Receive(events));
@@ -241,7 +251,12 @@ impl Session {
         Ok(())
     }
 
-    fn serve(&mut self, want: &Want, out: &mut Vec<Output>) -> Result<(), Violation> {
+    fn serve(
+        &mut self,
+        want: &Want,
+        view: View<'_>,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Violation> {
         self.serving += 1;
         if self.serving > MAX_WANTS_IN_FLIGHT {
             return Err(Violation::TooManyWants);
@@ -253,6 +268,9 @@ impl Session {
         }
         out.push(match want.newest {
             Some(count) => Output::ServeNewest(want.id, count),
+            None if want.control == Some(true) => {
+                Output::Serve(want.id, only(&view.held.minus(&self.theirs), Lane::Control))
+            }
             None => Output::Serve(want.id, to_frontier(&want.ranges)),
         });
         Ok(())
@@ -283,13 +301,21 @@ impl Session {
     ) -> Result<(), Violation> {
         let asked = self.asked.remove(&id).ok_or(Violation::Unsolicited)?;
         claims.release(self.id, id);
-        match &asked.ranges {
+        match &asked.wanted {
             // Where the control lane changed in between, what was refused may be welcome now.
-            Some(ranges) if asked.forgiven == self.forgiven => self.refuse_missing(ranges, view),
-            Some(_) => {}
-            None => {
+            Wanted::Ranges(ranges) if asked.forgiven == self.forgiven => {
+                self.refuse_missing(ranges, view);
+            }
+            Wanted::Ranges(_) => {}
+            Wanted::Newest => {
                 self.newest = Tried::Answered;
                 claims.release_newest(self.id, asked.came);
+            }
+            Wanted::Control(lacking) => {
+                claims.release_control(self.id);
+                if asked.forgiven == self.forgiven && lacking.minus(view.held) == *lacking {
+                    self.refuse_missing(lacking, view);
+                }
             }
         }
         self.announce(view, out);
@@ -334,6 +360,12 @@ impl Session {
 
     /// Asks for what is lacking, as far as the pipeline has room.
     fn ask(&mut self, view: View<'_>, claims: &mut Claims, out: &mut Vec<Output>) {
+        // What is lacking costs time in proportion to all that the peer claims to have: it is not
+        // worked out for every frame of a peer that owes an answer.
+        if self.is_busy() {
+            self.caught_up = false;
+            return;
+        }
         let lacking = self.theirs.minus(view.held);
         let lacking = lacking.minus(&self.refused);
         if lacking.is_empty() {
@@ -344,41 +376,58 @@ impl Session {
             return;
         }
         self.caught_up = false;
+        let control = only(&lacking, Lane::Control);
+        if !control.is_empty() {
+            if claims.claim_control(self.id) {
+                self.want(Wanted::Control(control), out);
+            }
+            return;
+        }
         let mut open = lacking.minus(&claims.all());
-        let control = lacking.iter().any(|(log, _)| log.lane == Lane::Control);
-        if control {
-            open = only(&open, Lane::Control);
-        } else if is_newcomer(view, &lacking) {
+        if is_newcomer(view, &lacking) {
             // First what it will look at first; the rest when that is here.
             match claims.newest() {
                 Newest::Free if self.asked.is_empty() && self.newest == Tried::Not => {
                     self.newest = Tried::Asked;
                     claims.claim_newest(self.id);
-                    return self.want(None, out);
+                    return self.want(Wanted::Newest, out);
                 }
                 Newest::Asked(_) => return,
                 Newest::Free | Newest::Here => {}
             }
         }
         while self.asked.len() < PIPELINE && !open.is_empty() {
-            let part = one_request(&open, control);
+            let part = one_request(&open);
             open = open.minus(&part);
             claims.claim(self.id, self.next_want, part.clone());
-            self.want(Some(part), out);
+            self.want(Wanted::Ranges(part), out);
         }
     }
 
-    /// Asks for ranges, or for the newest messages.
-    fn want(&mut self, ranges: Option<Frontier>, out: &mut Vec<Output>) {
+    /// Whether nothing more is asked for before something under way is answered.
+    fn is_busy(&self) -> bool {
+        let alone = |asked: &Asked| !matches!(asked.wanted, Wanted::Ranges(_));
+        self.asked.len() >= PIPELINE || self.asked.values().any(alone)
+    }
+
+    /// Sends a request.
+    fn want(&mut self, wanted: Wanted, out: &mut Vec<Output>) {
         let id = self.next_want;
         self.next_want += 1;
-        let newest = ranges.is_none().then_some(NEWEST_MESSAGES);
-        let logs = ranges.as_ref().map(from_frontier).unwrap_or_default();
-        let newest_events = u64::from(NEWEST_MESSAGES) + MAX_RUN_EVENTS as u64;
-        let left = ranges.as_ref().map_or(newest_events, most_for);
-        let asked = Asked { ranges, left, came: false, forgiven: self.forgiven };
+        let (want, left) = match &wanted {
+            Wanted::Ranges(ranges) => (Want::ranges(id, from_frontier(ranges)), most_for(ranges)),
+            Wanted::Newest => {
+                let most = u64::from(NEWEST_MESSAGES) + MAX_RUN_EVENTS as u64;
+                (Want::newest(id, NEWEST_MESSAGES), most)
+            }
+            // It may have grown since it was announced.
+            Wanted::Control(lacking) => {
+                (Want::control(id), lacking.count().saturating_add(MAX_WANT_EVENTS))
+            }
+        };
+        let asked = Asked { wanted, left, came: false, forgiven: self.forgiven };
         self.asked.insert(id, asked);
-        out.push(Output::Send(SyncFrame::Want(Want { id, ranges: logs, newest })));
+        out.push(Output::Send(SyncFrame::Want(want)));
     }
 
     /// Forgets what this peer could not give, because the reason may be gone: to be called when the
@@ -421,9 +470,9 @@ fn frames_of(logs: Vec<LogRuns>) -> Vec<Vec<LogRuns>> {
     frames
 }
 
-/// Cuts one request's worth off: of each log an even share, from its start (control events, which
-/// build on earlier ones) or from its end (messages, of which the newest matter first).
-fn one_request(open: &Frontier, from_start: bool) -> Frontier {
+/// Cuts one request's worth off: of each log an even share from its end, for the newest messages
+/// matter first.
+fn one_request(open: &Frontier) -> Frontier {
     let logs = open.len().clamp(1, MAX_WANT_RANGES) as u64;
     let share = (MAX_WANT_EVENTS / logs).max(1);
     let mut left = MAX_WANT_EVENTS;
@@ -431,7 +480,7 @@ fn one_request(open: &Frontier, from_start: bool) -> Frontier {
     let mut part = Frontier::default();
     for (log, runs) in open.iter() {
         let pieces = ranges_left.min(MAX_RUNS_PER_LOG);
-        let some = share_of(runs, share.min(left), pieces, from_start);
+        let some = share_of(runs, share.min(left), pieces);
         left = left.saturating_sub(some.count());
         ranges_left = ranges_left.saturating_sub(some.ranges().len());
         for run in some.ranges() {
@@ -451,16 +500,12 @@ fn most_for(ranges: &Frontier) -> u64 {
     ranges.count().saturating_add((runs * MAX_RUN_EVENTS) as u64)
 }
 
-/// Returns the lowest or the highest `count` positions, in at most so many pieces.
-fn share_of(runs: &Runs, mut count: u64, pieces: usize, from_start: bool) -> Runs {
+/// Returns the highest `count` positions, in at most so many pieces.
+fn share_of(runs: &Runs, mut count: u64, pieces: usize) -> Runs {
     let mut some = Runs::default();
-    let len = runs.ranges().len();
-    for nth in 0..len.min(pieces) {
-        let at = if from_start { nth } else { len - 1 - nth };
-        let Some(run) = runs.ranges().get(at) else { break };
+    for run in runs.ranges().iter().rev().take(pieces) {
         let take = (run.end - run.start).min(count);
-        let range = if from_start { run.start..run.start + take } else { run.end - take..run.end };
-        some.insert(range);
+        some.insert(run.end - take..run.end);
         count -= take;
         if count == 0 {
             break;

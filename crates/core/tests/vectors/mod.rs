@@ -2,6 +2,7 @@
 //!
 //! Keys are `[n; 32]`, ids that stand for nothing else are `[n; 32]` too, times count from
 //! [`START`]; so a reader of `docs/wire.md` can make them again.
+#![allow(dead_code, reason = "each test file uses its part")]
 
 use ayni_core::chat::Chat;
 use ayni_core::clock::Hlc;
@@ -276,13 +277,14 @@ fn services() -> Vec<Vector> {
 
 fn sync() -> Vec<Vector> {
     let runs = vec![LogRuns { log: chat_log(), runs: vec![(0, 7), (12, 200)] }];
-    let want = Want { id: 0, ranges: runs.clone(), newest: None };
-    let newest = Want { id: 1, ranges: vec![], newest: Some(200) };
+    let want = Want::ranges(0, runs.clone());
+    let newest = Want::newest(1, 200);
     vec![
         ("sync_summary", wire::encode(&SyncFrame::Summary(Bytes32([15; 32])))),
         ("sync_have", wire::encode(&SyncFrame::Have(runs))),
         ("sync_want", wire::encode(&SyncFrame::Want(want))),
         ("sync_want_newest", wire::encode(&SyncFrame::Want(newest))),
+        ("sync_want_control", wire::encode(&SyncFrame::Want(Want::control(2)))),
         ("sync_run", wire::encode(&SyncFrame::Run(0, vec![control_event().to_raw()]))),
         ("sync_done", wire::encode(&SyncFrame::Done(0))),
         ("sync_peers", wire::encode(&SyncFrame::Peers(vec![address()]))),

@@ -1,15 +1,11 @@
-//! Direct rooms: both sides make the same one; and epoch secrets, handed to entitled devices.
+//! Direct rooms: both sides make the same one.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ayni_core::epoch::EpochSecret;
-use ayni_core::id::{AccountId, PeerId};
-use ayni_core::keys::Bytes32;
-use ayni_core::limits::MAX_EPOCHS;
-use ayni_core::proto::{
-    ContactReply, ContactRequest, EpochGrant, KeysReply, KeysRequest, Profile, service,
-};
+use ayni_core::id::AccountId;
+use ayni_core::proto::{ContactReply, ContactRequest, Profile, service};
 use ayni_core::room::{Genesis, Kind, Room};
 use tokio::sync::watch;
 
@@ -191,49 +187,4 @@ async fn accept(inner: &Arc<Inner>, link: &Link, profile: &Profile) -> Result<()
     open_where(inner, account, |opening| inner.shares_group_with(&account) || few(opening))
         .await
         .map(drop)
-}
-
-/// Serves `keys/1` to a member's device.
-pub(crate) async fn serve_keys(room: Arc<RoomHandle>, peer: PeerId, mut stream: Stream) {
-    let Ok(request) = stream.recv.expect::<KeysRequest>().await else { return };
-    if request.check().is_err() {
-        return;
-    }
-    let epochs = {
-        let state = room.lock();
-        if !state.room.members().is_member_device(&peer) {
-            return;
-        }
-        let wanted = request.epochs.iter().filter_map(|epoch| {
-            let secret = state.room.secret(epoch)?;
-            Some(EpochGrant { epoch: *epoch, secret: Bytes32(*secret.as_bytes()) })
-        });
-        wanted.collect()
-    };
-    if stream.send.send(&KeysReply { epochs }).await.is_ok() {
-        stream.send.finish();
-        stream.send.delivered().await;
-    }
-}
-
-/// Asks a member for the secrets that are missing here.
-pub(crate) async fn ask_keys(inner: Arc<Inner>, room: Arc<RoomHandle>, link: Link) {
-    let missing = room.missing_secrets();
-    if missing.is_empty() {
-        return;
-    }
-    let asked = async {
-        let mut stream = link.open(service::KEYS, Some(room.id())).await.ok()?;
-        let epochs = missing.iter().copied().take(MAX_EPOCHS).collect();
-        stream.send.send(&KeysRequest { epochs }).await.ok()?;
-        stream.send.finish();
-        stream.recv.expect::<KeysReply>().await.ok()
-    };
-    let Some(reply) = asked.await.filter(|reply| reply.check().is_ok()) else { return };
-    // A secret proves itself: its commitment gives the epoch's id.
-    let secrets = reply.epochs.iter().map(|grant| EpochSecret::new(grant.secret.0));
-    let wanted = secrets.filter(|secret| missing.contains(&secret.id(room.id()))).collect();
-    if let Err(error) = room.learn(&inner, wanted).await {
-        tracing::warn!("keys could not be kept: {error}");
-    }
 }

@@ -1,8 +1,9 @@
 //! One room of a running node: the replica, what of it is durable, and who is synchronising it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ayni_core::clock::{Hlc, Millis};
 use ayni_core::event::Event as CoreEvent;
@@ -11,12 +12,17 @@ use ayni_core::log::{Frontier, Lane, LogId};
 use ayni_core::room::{Accepted, AuthorError, Effect, Kind, LogState, Reject, Room, Run};
 use ayni_core::sync::{Claims, SessionId};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
 use crate::inner::Inner;
 use crate::model::{RoomInfo, RoomKind};
 use crate::store::{Append, LoadedRoom, Write};
+
+/// Messages that could not be read when they came, kept to be told again when they can be. Older ones
+/// are read from the store by whoever shows them.
+const MAX_LOCKED: usize = 256;
 
 /// One room. Shared by everything that works on it.
 #[derive(Debug)]
@@ -43,6 +49,8 @@ pub(crate) struct State {
     pub(crate) sessions: BTreeMap<PeerId, ActiveSession>,
     /// Links for which a task keeps this room synchronised.
     pub(crate) maintained: BTreeMap<PeerId, usize>,
+    /// Who left our requests unanswered, and until when others come first.
+    pub(crate) stalled: BTreeMap<PeerId, Instant>,
     /// Gossip neighbors at the moment.
     pub(crate) neighbors: BTreeSet<PeerId>,
     /// Events that others hold, by what they announced: for delivery.
@@ -51,6 +59,10 @@ pub(crate) struct State {
     next_session: u64,
     /// Set when a member, told that we left, has let us go: nothing is synchronised any more.
     parted: bool,
+    /// Whether a task asks members for missing secrets.
+    pub(crate) asks_secrets: bool,
+    /// The newest messages that were told and could not be read.
+    locked: VecDeque<CoreEvent>,
     /// Set while a failed write is being undone: nothing is authored or accepted then.
     failed: Option<String>,
 }
@@ -106,11 +118,14 @@ impl RoomHandle {
             claims: Claims::default(),
             sessions: BTreeMap::new(),
             maintained: BTreeMap::new(),
+            stalled: BTreeMap::new(),
             neighbors: BTreeSet::new(),
             unread,
             newest: BTreeMap::new(),
             next_session: 0,
             parted: false,
+            asks_secrets: false,
+            locked: VecDeque::new(),
             failed: None,
             room,
         };
@@ -240,9 +255,22 @@ impl RoomHandle {
         }
     }
 
-    /// Learns epoch secrets and keeps them.
+    /// Remembers a message that cannot be read yet; false when it can be by now.
+    pub(crate) fn keep_locked(&self, event: &CoreEvent) -> bool {
+        let mut state = self.lock();
+        if state.room.open(event).is_some() {
+            return false;
+        }
+        if state.locked.len() == MAX_LOCKED {
+            state.locked.pop_front();
+        }
+        state.locked.push_back(event.clone());
+        true
+    }
+
+    /// Learns epoch secrets and keeps them; tells the messages that can be read now.
     pub(crate) async fn learn(
-        &self,
+        self: &Arc<Self>,
         inner: &Arc<Inner>,
         secrets: Vec<ayni_core::epoch::EpochSecret>,
     ) -> Result<()> {
@@ -256,8 +284,13 @@ impl RoomHandle {
         for (_, secret) in secrets {
             state.room.learn_secret(secret);
         }
+        let (open, locked) = std::mem::take(&mut state.locked)
+            .into_iter()
+            .partition(|event| state.room.open(event).is_some());
+        state.locked = locked;
         drop(state);
         self.changed.send_modify(|count| *count += 1);
+        inner.tell_messages(self, &Vec::from(open));
         Ok(())
     }
 
@@ -327,6 +360,24 @@ impl RoomHandle {
         active
     }
 
+    /// Notes that a peer left our requests unanswered: for so long others are asked first, if any are
+    /// here.
+    pub(crate) fn shun(&self, peer: PeerId, time: Duration) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        if state.sessions.keys().all(|other| *other == peer) {
+            return;
+        }
+        state.stalled.retain(|_, until| *until > now);
+        state.stalled.insert(peer, now + time);
+    }
+
+    /// How long others are still to be asked before this peer.
+    pub(crate) fn shuns(&self, peer: &PeerId) -> Option<Duration> {
+        let until = self.lock().stalled.get(peer).copied()?;
+        Some(until.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
+    }
+
     /// Ends a session.
     pub(crate) fn end_session(&self, peer: PeerId, id: SessionId) {
         let mut state = self.lock();
@@ -376,6 +427,21 @@ impl RoomHandle {
         let state = self.lock();
         let name = state.room.members().account(account).and_then(|info| info.name());
         name.filter(|name| !name.is_empty()).map_or_else(|| account.short(), str::to_owned)
+    }
+
+    /// Whether members are to be asked for secrets from now on: some are missing, and nobody asks yet.
+    pub(crate) fn begin_asking_secrets(&self) -> bool {
+        let mut state = self.lock();
+        let begins = !state.asks_secrets && !state.room.missing_secrets().is_empty();
+        state.asks_secrets |= begins;
+        begins
+    }
+
+    /// Whether no secret is missing (any more); nobody asks then.
+    pub(crate) fn ended_asking_secrets(&self) -> bool {
+        let mut state = self.lock();
+        state.asks_secrets = !state.room.missing_secrets().is_empty();
+        !state.asks_secrets
     }
 
     /// Returns the epochs whose secrets are missing.

@@ -8,6 +8,7 @@ pub(crate) mod contact;
 pub(crate) mod handle;
 pub(crate) mod invite;
 pub(crate) mod join;
+pub(crate) mod keys;
 pub(crate) mod live;
 pub(crate) mod messages;
 pub(crate) mod serve;

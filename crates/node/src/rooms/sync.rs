@@ -38,6 +38,8 @@ const MAX_SPREAD: usize = 16;
 /// How long the peer may leave our requests without progress: nobody else is asked for the same
 /// meanwhile, and someone waits for it.
 const STALL: Duration = Duration::from_secs(15);
+/// How long others come first after that.
+const SHUN: Duration = Duration::from_secs(30);
 /// New events' bytes that count as progress before a request is answered in full: what the poorest
 /// link that is worth waiting for brings in that time.
 const PROGRESS: usize = 16 * 1024;
@@ -73,14 +75,18 @@ pub(crate) async fn run(inner: Arc<Inner>, room: Arc<RoomHandle>, link: Link, st
         outbox,
         progress: Progress { since: Instant::now(), bytes: 0 },
         control: 0,
+        stalled: false,
     };
     let result = tokio::select! {
         result = driver.run(frames, served_count) => result,
         () = active.cancel.cancelled() => Ok(()),
         () = inner.cancel.cancelled() => Ok(()),
     };
-    if let Err(reason) = result {
+    if let Err(reason) = &result {
         tracing::debug!(peer = %link.peer().short(), room = %room.id().short(), "sync ended: {reason}");
+    }
+    if driver.stalled {
+        room.shun(link.peer(), SHUN);
     }
     room.end_session(link.peer(), active.id);
     cancel.cancel();
@@ -139,6 +145,8 @@ struct Driver {
     progress: Progress,
     /// How many control events were here when that was last looked at.
     control: u64,
+    /// Whether it ended for want of an answer.
+    stalled: bool,
 }
 
 /// When the peer last brought us forward. What it sends otherwise does not count: a peer that says
@@ -221,6 +229,7 @@ impl Driver {
             if !waiting {
                 self.progress.note();
             } else if self.session.is_waiting() && self.progress.since.elapsed() >= STALL {
+                self.stalled = true;
                 return Err("the peer stalls".into());
             }
         }
@@ -350,7 +359,7 @@ impl Driver {
 
     fn caught_up(&self) {
         tracing::debug!(peer = %self.link.peer().short(), session = self.id.0, "caught up");
-        self.inner.want_secrets(&self.room, &self.link);
+        self.inner.want_secrets(&self.room);
     }
 }
 
@@ -398,6 +407,8 @@ async fn keep(inner: Arc<Inner>, room: Arc<RoomHandle>, link: Link) {
     while !link.is_closed() && is_maintained(&room, &link) && room.is_shared_with(&inner, &peer) {
         if has_session(&room, &link) {
             pause = FIRST_RETRY;
+        } else if let Some(left) = room.shuns(&peer) {
+            pause = pause.max(left);
         } else {
             match link.open(ayni_core::proto::service::SYNC, Some(room.id())).await {
                 // The peer may have opened meanwhile; the lower peer's stream stays.
@@ -439,7 +450,8 @@ pub(crate) async fn accept(
     mut stream: Stream,
 ) {
     // Both may open at once: the lower peer's stream stays, on both sides.
-    if has_session(&room, &link) && inner.me() < link.peer() {
+    if (has_session(&room, &link) && inner.me() < link.peer()) || room.shuns(&link.peer()).is_some()
+    {
         crate::dispatch::answer(&mut stream, ayni_core::proto::Opened::Busy).await;
         return;
     }

@@ -57,12 +57,13 @@ async fn hazard_33_the_log_names_no_text_key_ticket_or_address() {
 
     // What is worth a warning: a fork, a taken port, a used ticket.
     let mut member = Member::join(&stage.a.node, &stage.ticket).await;
-    let said = member.says(secret, 1);
+    let said = member.says(secret, 2);
     let other = member.forge(&said[0], |header| header.time.0 += 1);
-    for event in [&said[0], &other] {
-        let mut stream = member.sync().await;
-        member.offers(&mut stream, &raws(std::slice::from_ref(event)), 1).await;
-    }
+    let after = member.forge(&said[1], |header| header.prev = Some(other.id()));
+    let mut stream = member.sync().await;
+    assert!(member.offers(&mut stream, &raws(&said[..1]), 1).await);
+    assert!(member.offers(&mut stream, &raws(&[other, after]), 1).await);
+
     let refused = Home::start().await;
     let wait = crate::support::DEADLINE;
     let error = refused.node.join(&once, wait).await.expect_err("used up");

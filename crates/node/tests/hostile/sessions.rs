@@ -26,7 +26,7 @@ fn fake_logs(count: usize, from: usize) -> Vec<LogRuns> {
 }
 
 fn want(ranges: Vec<LogRuns>) -> SyncFrame {
-    SyncFrame::Want(Want { id: 0, ranges, newest: None })
+    SyncFrame::Want(Want::ranges(0, ranges))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -186,7 +186,7 @@ async fn hazard_23_too_many_requests_end_the_session() {
     let ranges = ayni_core::sync::frame::from_frontier(&logs);
     let mut stream = member.sync().await;
     for id in 0..20 {
-        let want = SyncFrame::Want(Want { id, ranges: ranges.clone(), newest: None });
+        let want = SyncFrame::Want(Want::ranges(id, ranges.clone()));
         stream.send(&want).await;
     }
     within("the session ends", async {
@@ -236,6 +236,8 @@ async fn hazard_23_a_huge_claimed_holding_costs_little() {
     println!("slowest exchange during the flood: {slowest:?}");
     assert_flat(before);
     let past = fake_logs(MAX_FRONTIER_LOGS, frames * MAX_FRONTIER_LOGS);
+    // Another one: who kept the node waiting comes last for a while.
+    let member = Member::join(&stage.a.node, &stage.ticket).await;
     let mut stream = member.sync().await;
     for nth in 0..frames {
         let logs = fake_logs(MAX_FRONTIER_LOGS, nth * MAX_FRONTIER_LOGS);

@@ -97,7 +97,7 @@ async fn hazard_23_a_member_that_asks_for_everything_and_never_reads_holds_up_no
     assert!(matches!(reply, JoinReply::Admitted(_)));
     let mut stream = link.accepted(service::SYNC, Some(stage.room)).await;
     for id in 0..4 {
-        let want = Want { id, ranges: ranges.clone(), newest: None };
+        let want = Want::ranges(id, ranges.clone());
         stream.send(&SyncFrame::Want(want)).await;
     }
     stage.talks().await;

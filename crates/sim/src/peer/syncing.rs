@@ -12,9 +12,11 @@ use ayni_core::sync::{Input, Output, Session, SessionId, View};
 
 use super::{Outgoing, Packet, Peer, PeerNo, Running};
 
-/// How long a peer may leave our requests without any frame: a slow one must not hold up the room,
-/// since nobody else is asked for what was asked of it.
+/// How long a peer may leave our requests without bringing us forward: a slow one must not hold up
+/// the room, since nobody else is asked for what was asked of it.
 const STALL_MS: Millis = 15_000;
+/// How long others come first then.
+const SHUN_MS: Millis = 30_000;
 
 /// An open stream to one peer.
 #[derive(Debug)]
@@ -22,7 +24,8 @@ pub(super) struct Stream {
     id: SessionId,
     pub(super) session: Session,
     buffer: FrameBuffer,
-    heard: Millis,
+    /// When it last brought us forward, or owed us nothing.
+    progress: Millis,
 }
 
 impl Peer {
@@ -30,10 +33,19 @@ impl Peer {
     /// that one has something that counts and is not here; and to strangers, as long as it has no
     /// session with a member: they may have been admitted while it was away, or in the part of the
     /// control lane that it has not got yet.
-    pub fn accepts(&self, other: PeerNo) -> bool {
+    pub fn accepts(&self, other: PeerNo, now: Millis) -> bool {
+        if self.shuns(other, now) {
+            return false;
+        }
         self.serves(other)
             || (self.is_strange(other) && !self.sessions().iter().any(|with| self.serves(*with)))
             || self.lacks_words_of(other)
+    }
+
+    /// Whether `other` kept us waiting a moment ago.
+    fn shuns(&self, other: PeerNo, now: Millis) -> bool {
+        let until = self.running.as_ref().and_then(|running| running.stalled.get(&other));
+        until.is_some_and(|until| now < *until)
     }
 
     /// Whether it goes on with a session.
@@ -90,7 +102,7 @@ impl Peer {
         let id = SessionId(running.next_session);
         running.next_session += 1;
         let session = Session::new(id);
-        let stream = Stream { id, session, buffer: FrameBuffer::default(), heard: now };
+        let stream = Stream { id, session, buffer: FrameBuffer::default(), progress: now };
         running.streams.insert(other, stream);
         self.feed(other, Input::Start, now)
     }
@@ -126,16 +138,17 @@ impl Peer {
 
     /// Ends sessions that wait too long, and those with who is no member and has nothing more to say.
     pub fn sweep(&mut self, now: Millis) -> Vec<Outgoing> {
-        let Some(running) = &self.running else { return vec![] };
-        let stalled = |stream: &Stream| {
-            stream.session.is_waiting() && now > stream.heard.saturating_add(STALL_MS)
-        };
-        let ended: Vec<PeerNo> = running
-            .streams
-            .iter()
-            .filter(|(other, stream)| stalled(stream) || !self.keeps(**other))
-            .map(|(other, _)| *other)
-            .collect();
+        let Some(running) = &mut self.running else { return vec![] };
+        for (other, stream) in &mut running.streams {
+            if !stream.session.is_waiting() {
+                stream.progress = now;
+            } else if now > stream.progress.saturating_add(STALL_MS) {
+                running.stalled.insert(*other, now.saturating_add(SHUN_MS));
+            }
+        }
+        let ended = self.sessions().into_iter();
+        let ended: Vec<PeerNo> =
+            ended.filter(|other| self.shuns(*other, now) || !self.keeps(*other)).collect();
         ended.into_iter().map(|other| self.hang_up(other)).collect()
     }
 
@@ -148,7 +161,6 @@ impl Peer {
         let Some(stream) = self.running.as_mut().and_then(|it| it.streams.get_mut(&from)) else {
             return vec![];
         };
-        stream.heard = now;
         stream.buffer.push(bytes);
         let mut out = Vec::new();
         loop {
@@ -158,7 +170,12 @@ impl Peer {
             };
             let frame = stream.buffer.next_frame::<SyncFrame>();
             match frame.and_then(|frame| frame.map(|it| it.check().map(|()| it)).transpose()) {
-                Ok(Some(frame)) => out.extend(self.feed(from, Input::Frame(frame), now)),
+                Ok(Some(frame)) => {
+                    if matches!(frame, SyncFrame::Done(_)) {
+                        stream.progress = now;
+                    }
+                    out.extend(self.feed(from, Input::Frame(frame), now));
+                }
                 Ok(None) => return out,
                 Err(_) => {
                     self.counts.liars += 1;
@@ -201,7 +218,15 @@ impl Peer {
                         out.extend(self.serve(other, want, runs));
                     }
                     Output::Receive(events) => {
-                        let Ok(refused) = self.take_run(events, now) else {
+                        let before = self.arrived.len();
+                        let refused = self.take_run(events, now);
+                        if self.arrived.len() > before
+                            && let Some(running) = &mut self.running
+                            && let Some(stream) = running.streams.get_mut(&other)
+                        {
+                            stream.progress = now;
+                        }
+                        let Ok(refused) = refused else {
                             self.counts.liars += 1;
                             out.push(self.hang_up(other));
                             return out;

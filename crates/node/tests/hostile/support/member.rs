@@ -1,6 +1,7 @@
 //! A real member of a room, in the hands of someone who does not keep to the protocol.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ayni::{Node, RoomId, Ticket};
@@ -65,7 +66,7 @@ impl Member {
                 break logs;
             }
         };
-        stream.send(&SyncFrame::Want(Want { id: 0, ranges, newest: None })).await;
+        stream.send(&SyncFrame::Want(Want::ranges(0, ranges))).await;
         loop {
             match within("an answer", stream.recv.next()).await.expect("a frame") {
                 SyncFrame::Run(_, raw) => {
@@ -133,9 +134,13 @@ impl Member {
             events.iter().map(|raw| Event::from_raw(raw.clone()).expect("ours")).collect();
         stream.send(&SyncFrame::Have(announcement(&decoded))).await;
         let mut taken = 0;
+        let mut given = BTreeSet::new();
         while let Some(frame) = within("the node reacts", stream.recv.next()).await {
             let SyncFrame::Want(want) = frame else { continue };
             let wanted = |log: &LogId, seq: u64| {
+                if want.control == Some(true) {
+                    return log.lane == Lane::Control && !given.contains(&(*log, seq));
+                }
                 let of_log = want.ranges.iter().filter(|entry| entry.log == *log);
                 of_log.flat_map(|entry| &entry.runs).any(|run| (run.0..run.1).contains(&seq))
             };
@@ -146,6 +151,10 @@ impl Member {
                 .map(|(_, raw)| raw.clone())
                 .collect();
             taken += answer.len();
+            if want.control == Some(true) {
+                let control = decoded.iter().filter(|event| event.log().lane == Lane::Control);
+                given.extend(control.map(|event| (event.log(), event.seq())));
+            }
             for run in answer.chunks(ayni_core::limits::MAX_RUN_EVENTS) {
                 stream.send(&SyncFrame::Run(want.id, run.to_vec())).await;
             }

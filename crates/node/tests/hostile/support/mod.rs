@@ -58,12 +58,6 @@ impl Home {
 
     /// Starts a node in a folder.
     pub(crate) async fn start_in(folder: TempDir) -> Self {
-        if let Ok(f) = std::env::var("DBGLOG") {
-            let _ = tracing_subscriber::fmt()
-                .with_env_filter(tracing_subscriber::EnvFilter::new(f))
-                .with_writer(std::io::stderr)
-                .try_init();
-        }
         let builder = Node::builder().data(folder.path()).network(Network::Loopback);
         let node = within("a node starts", builder.start()).await.expect("starts");
         Self { node, folder }

@@ -1,0 +1,356 @@
+//! The synchronisation machine alone: what it asks for, in which order, and what it does not stand.
+
+use std::ops::Range;
+
+use ayni_core::event::RawEvent;
+use ayni_core::id::PeerId;
+use ayni_core::keys::{Bytes32, Sig};
+use ayni_core::limits::{
+    MAX_FRONTIER_LOGS, MAX_RUN_EVENTS, MAX_RUNS_PER_LOG, MAX_TOTAL_LOGS, MAX_WANT_EVENTS,
+    MAX_WANTS_IN_FLIGHT, NEWEST_MESSAGES,
+};
+use ayni_core::log::{Frontier, Lane, LogId};
+use ayni_core::sync::frame::{SyncFrame, Want, from_frontier, to_frontier};
+use ayni_core::sync::{Claims, Input, Output, Session, SessionId, StateHash, View, Violation};
+
+#[derive(Debug)]
+struct Hash([u8; 32]);
+
+impl StateHash for Hash {
+    fn state_hash(&self) -> [u8; 32] {
+        self.0
+    }
+}
+
+/// One side: a machine, and what it holds.
+struct Side {
+    session: Session,
+    held: Frontier,
+    hash: u8,
+}
+
+impl Side {
+    fn new(id: u64, held: Frontier) -> Self {
+        Self { session: Session::new(SessionId(id)), held, hash: u8::try_from(id).expect("small") }
+    }
+
+    fn feed(&mut self, input: Input, claims: &mut Claims) -> Result<Vec<Output>, Violation> {
+        let state = Hash([self.hash; 32]);
+        self.session.handle(input, View { held: &self.held, state: &state }, claims)
+    }
+
+    fn hear(&mut self, frame: SyncFrame, claims: &mut Claims) -> Result<Vec<Output>, Violation> {
+        assert_eq!(frame.check(), Ok(()));
+        self.feed(Input::Frame(frame), claims)
+    }
+
+    /// Hears that the peer holds this, and returns what it asks for.
+    fn told(&mut self, theirs: &Frontier, claims: &mut Claims) -> Vec<Want> {
+        let mut wants = Vec::new();
+        for part in from_frontier(theirs).chunks(MAX_FRONTIER_LOGS) {
+            wants.extend(asked(&self.hear(SyncFrame::Have(part.to_vec()), claims).expect("fine")));
+        }
+        wants
+    }
+}
+
+fn asked(outputs: &[Output]) -> Vec<Want> {
+    let wants = outputs.iter().filter_map(|output| match output {
+        Output::Send(SyncFrame::Want(want)) => Some(want.clone()),
+        _ => None,
+    });
+    let wants: Vec<Want> = wants.collect();
+    for want in &wants {
+        assert_eq!(SyncFrame::Want(want.clone()).check(), Ok(()), "what we ask keeps the limits");
+    }
+    wants
+}
+
+fn announced(outputs: &[Output]) -> Frontier {
+    let mut all = Frontier::default();
+    for output in outputs {
+        if let Output::Send(frame @ SyncFrame::Have(logs)) = output {
+            assert_eq!(frame.check(), Ok(()), "what we announce keeps the limits");
+            all.union(&to_frontier(logs));
+        }
+    }
+    all
+}
+
+fn log(lane: Lane, n: u32) -> LogId {
+    let mut device = [7; 32];
+    device[..4].copy_from_slice(&n.to_be_bytes());
+    LogId { lane, device: PeerId(device), term: 0 }
+}
+
+fn holding(lane: Lane, n: u32, range: Range<u64>) -> Frontier {
+    let mut frontier = Frontier::default();
+    frontier.insert(log(lane, n), range);
+    frontier
+}
+
+fn scattered(lane: Lane, n: u32, ranges: &[Range<u64>]) -> Frontier {
+    ranges.iter().fold(Frontier::default(), |mut all, range| {
+        all.insert(log(lane, n), range.clone());
+        all
+    })
+}
+
+fn both(one: &Frontier, other: &Frontier) -> Frontier {
+    let mut all = one.clone();
+    all.union(other);
+    all
+}
+
+fn run(want: u64, count: usize) -> SyncFrame {
+    let event = RawEvent { header: vec![].into(), signature: Sig([0; 64]), body: None };
+    SyncFrame::Run(want, vec![event; count])
+}
+
+fn summary(hash: u8) -> SyncFrame {
+    SyncFrame::Summary(Bytes32([hash; 32]))
+}
+
+#[test]
+fn equal_states_say_nothing_but_their_hash() {
+    let held = holding(Lane::Chat, 1, 0..500);
+    let mut claims = Claims::default();
+    let mut side = Side::new(1, held);
+    let start = side.feed(Input::Start, &mut claims).expect("fine");
+    assert_eq!(start, [Output::Send(summary(1))]);
+    assert_eq!(side.feed(Input::Changed, &mut claims), Ok(vec![]), "not before it has compared");
+    assert_eq!(side.hear(summary(1), &mut claims), Ok(vec![Output::CaughtUp]));
+    assert_eq!(side.feed(Input::Changed, &mut claims), Ok(vec![]));
+    // Then only what is new.
+    side.held.insert(log(Lane::Chat, 1), 500..502);
+    let news = side.feed(Input::Changed, &mut claims).expect("fine");
+    assert_eq!(announced(&news), holding(Lane::Chat, 1, 500..502));
+    assert_eq!(side.feed(Input::Changed, &mut claims), Ok(vec![]));
+}
+
+#[test]
+fn different_states_announce_all_once() {
+    let held = both(&holding(Lane::Control, 1, 0..3), &scattered(Lane::Chat, 1, &[0..5, 8..9]));
+    let mut claims = Claims::default();
+    let mut side = Side::new(1, held.clone());
+    let _ = side.feed(Input::Start, &mut claims).expect("fine");
+    assert_eq!(announced(&side.hear(summary(9), &mut claims).expect("fine")), held);
+    assert_eq!(side.hear(summary(9), &mut claims), Ok(vec![]));
+}
+
+#[test]
+fn control_comes_first_and_from_its_start_messages_from_their_end() {
+    let chat = holding(Lane::Chat, 1, 0..20_000);
+    let control = holding(Lane::Control, 1, 0..10_000);
+    let mut claims = Claims::default();
+    // It holds enough messages not to be a newcomer.
+    let mut side = Side::new(1, holding(Lane::Chat, 2, 0..300));
+    let wants = side.told(&both(&chat, &control), &mut claims);
+    assert_eq!(wants, [Want::control(0)], "all of it in one request");
+    // Nobody else is asked for it meanwhile.
+    let mut other = Side::new(2, side.held.clone());
+    assert_eq!(other.told(&control, &mut claims), []);
+    side.held.insert(log(Lane::Control, 1), 0..10_000);
+    let wants = asked(&side.hear(SyncFrame::Done(0), &mut claims).expect("asked"));
+    assert_eq!(wants.len(), 2, "so that the next is there when one is answered");
+    let end = 20_000 - MAX_WANT_EVENTS;
+    assert_eq!(to_frontier(&wants[0].ranges), holding(Lane::Chat, 1, end..20_000));
+    assert_eq!(to_frontier(&wants[1].ranges), holding(Lane::Chat, 1, end - MAX_WANT_EVENTS..end));
+}
+
+#[test]
+fn the_control_lane_is_served_as_far_as_the_asker_lacks_it() {
+    let mut claims = Claims::default();
+    let mut side =
+        Side::new(1, both(&holding(Lane::Control, 1, 0..10), &holding(Lane::Chat, 1, 0..9)));
+    let _ = side.told(&holding(Lane::Control, 1, 0..4), &mut claims);
+    let reply = side.hear(SyncFrame::Want(Want::control(0)), &mut claims);
+    assert_eq!(reply, Ok(vec![Output::Serve(0, holding(Lane::Control, 1, 4..10))]));
+}
+
+#[test]
+fn a_session_that_ends_lets_another_ask_for_the_control_lane() {
+    let control = holding(Lane::Control, 1, 0..10);
+    let mut claims = Claims::default();
+    let mut silent = Side::new(1, Frontier::default());
+    assert_eq!(silent.told(&control, &mut claims).len(), 1);
+    let mut other = Side::new(2, Frontier::default());
+    assert_eq!(other.told(&control, &mut claims), []);
+    claims.end(SessionId(1));
+    let wants = asked(&other.feed(Input::Changed, &mut claims).expect("fine"));
+    assert_eq!(wants, [Want::control(0)]);
+}
+
+#[test]
+fn a_newcomer_asks_one_peer_for_the_newest_then_all_for_the_rest() {
+    let theirs = holding(Lane::Chat, 1, 0..20_000);
+    let mut claims = Claims::default();
+    let (mut one, mut other) =
+        (Side::new(1, Frontier::default()), Side::new(2, Frontier::default()));
+    let wants = one.told(&theirs, &mut claims);
+    assert_eq!(wants, [Want::newest(0, NEWEST_MESSAGES)]);
+    assert_eq!(other.told(&theirs, &mut claims), [], "the newest are under way");
+    assert!(!one.session.is_presentable());
+
+    let newest = 20_000 - u64::from(NEWEST_MESSAGES)..20_000;
+    one.held.insert(log(Lane::Chat, 1), newest.clone());
+    other.held = one.held.clone();
+    let received = one.hear(run(0, NEWEST_MESSAGES as usize), &mut claims).expect("asked");
+    assert!(matches!(&received[..], [Output::Receive(_)]));
+    let mine = asked(&one.hear(SyncFrame::Done(0), &mut claims).expect("asked"));
+    assert!(one.session.is_presentable());
+    let theirs = asked(&other.feed(Input::Changed, &mut claims).expect("fine"));
+    // Nothing is asked twice, and nothing that is here.
+    let mut all = Frontier::default();
+    let mut count = 0;
+    for want in mine.iter().chain(&theirs) {
+        let ranges = to_frontier(&want.ranges);
+        count += ranges.count();
+        all.union(&ranges);
+    }
+    assert_eq!(all.count(), count, "two peers were asked for the same");
+    assert_eq!(all, holding(Lane::Chat, 1, 0..newest.start));
+}
+
+#[test]
+fn what_a_peer_leaves_undone_is_asked_of_another() {
+    let theirs = holding(Lane::Chat, 1, 0..100);
+    let mut claims = Claims::default();
+    let (mut one, mut other) =
+        (Side::new(1, Frontier::default()), Side::new(2, Frontier::default()));
+    assert_eq!(one.told(&theirs, &mut claims).len(), 1);
+    assert_eq!(other.told(&theirs, &mut claims), []);
+    claims.end(SessionId(1));
+    let wants = asked(&other.feed(Input::Changed, &mut claims).expect("fine"));
+    assert_eq!(to_frontier(&wants[0].ranges), theirs);
+}
+
+#[test]
+fn hazard_23_a_flood_of_requests_ends_the_session() {
+    let mut claims = Claims::default();
+    let mut side = Side::new(1, holding(Lane::Chat, 1, 0..100));
+    let want = |id| SyncFrame::Want(Want::newest(id, 1));
+    for id in 0..MAX_WANTS_IN_FLIGHT as u64 {
+        assert_eq!(side.hear(want(id), &mut claims), Ok(vec![Output::ServeNewest(id, 1)]));
+    }
+    side.session.served();
+    assert!(side.hear(want(7), &mut claims).is_ok(), "one was answered");
+    assert_eq!(side.hear(want(8), &mut claims), Err(Violation::TooManyWants));
+}
+
+#[test]
+fn hazard_23_what_was_not_asked_for_ends_the_session() {
+    let theirs = holding(Lane::Chat, 1, 0..100);
+    let fresh = || {
+        let mut claims = Claims::default();
+        let mut side = Side::new(1, Frontier::default());
+        assert_eq!(side.told(&theirs, &mut claims).len(), 1);
+        (side, claims)
+    };
+    let (mut side, mut claims) = fresh();
+    assert_eq!(side.hear(run(1, 1), &mut claims), Err(Violation::Unsolicited));
+    let (mut side, mut claims) = fresh();
+    assert_eq!(side.hear(SyncFrame::Done(1), &mut claims), Err(Violation::Unsolicited));
+    // The same events again and again.
+    let (mut side, mut claims) = fresh();
+    let mut runs = 0;
+    while side.hear(run(0, 100), &mut claims).is_ok() {
+        runs += 1;
+        assert!(runs <= 1 + MAX_RUN_EVENTS / 100, "more than was asked for, without an end");
+    }
+    // And after it was answered.
+    let (mut side, mut claims) = fresh();
+    assert!(side.hear(SyncFrame::Done(0), &mut claims).is_ok());
+    assert_eq!(side.hear(run(0, 1), &mut claims), Err(Violation::Unsolicited));
+}
+
+#[test]
+fn hazard_25_a_frontier_has_limits() {
+    let mut claims = Claims::default();
+    let mut side = Side::new(1, Frontier::default());
+    let mut told = 0;
+    let mut verdict = Ok(vec![]);
+    while verdict.is_ok() {
+        let mut more = Frontier::default();
+        for n in told..told + 1000 {
+            more.insert(log(Lane::Chat, n), 0..1);
+        }
+        verdict = side.hear(SyncFrame::Have(from_frontier(&more)), &mut claims);
+        told += 1000;
+        assert!(told as usize <= MAX_TOTAL_LOGS + 1000);
+    }
+    assert_eq!(verdict, Err(Violation::TooManyLogs));
+}
+
+#[test]
+fn hazard_23_events_that_a_peer_only_claims_to_have_are_asked_for_once() {
+    let mut claims = Claims::default();
+    let mut side = Side::new(1, holding(Lane::Chat, 2, 0..300));
+    let wants = side.told(&holding(Lane::Chat, 1, 0..u64::MAX), &mut claims);
+    assert_eq!(wants.len(), 2);
+    let mut open: Vec<u64> = wants.iter().map(|want| want.id).collect();
+    let mut all = open.len();
+    while let Some(id) = open.pop() {
+        let more = asked(&side.hear(SyncFrame::Done(id), &mut claims).expect("asked"));
+        open.extend(more.iter().map(|want| want.id));
+        all += more.len();
+        assert!(all <= 4, "asked in a circle");
+    }
+    assert!(!side.session.is_waiting());
+    // Once the control lane has changed it may be worth another try.
+    side.session.forgive();
+    assert_eq!(asked(&side.feed(Input::Changed, &mut claims).expect("fine")).len(), 2);
+}
+
+#[test]
+fn what_was_refused_is_asked_again_when_control_advanced_meanwhile() {
+    let theirs = holding(Lane::Control, 1, 0..10);
+    let mut claims = Claims::default();
+    let mut side = Side::new(1, Frontier::default());
+    assert_eq!(side.told(&theirs, &mut claims).len(), 1);
+    let refused = Input::Refused(log(Lane::Control, 1), 0..10);
+    assert_eq!(side.feed(refused, &mut claims), Ok(vec![]));
+    // Another session brought what was missing, before this one's answer is complete.
+    side.session.forgive();
+    assert_eq!(side.feed(Input::Changed, &mut claims), Ok(vec![]), "it is under way still");
+    assert_eq!(asked(&side.hear(SyncFrame::Done(0), &mut claims).expect("asked")).len(), 1);
+    // Refused again, and nothing changed: not in a circle.
+    assert_eq!(asked(&side.hear(SyncFrame::Done(1), &mut claims).expect("asked")), []);
+}
+
+#[test]
+fn scattered_holdings_keep_the_limits_of_a_frame() {
+    // As many separate runs as there may be, each then grown at both ends: twice as many pieces.
+    let pieces = MAX_RUNS_PER_LOG as u64;
+    let inner: Vec<_> = (0..pieces).map(|n| 10 * n + 4..10 * n + 5).collect();
+    let outer: Vec<_> = (0..pieces).map(|n| 10 * n + 3..10 * n + 6).collect();
+    let mut claims = Claims::default();
+    let mut side = Side::new(1, scattered(Lane::Chat, 1, &inner));
+    let _ = side.hear(summary(9), &mut claims).expect("fine");
+    side.held = scattered(Lane::Chat, 1, &outer);
+    let news = side.feed(Input::Changed, &mut claims).expect("fine");
+    assert_eq!(announced(&news), side.held);
+    // And asking for what lies around them.
+    let mut other = Side::new(2, scattered(Lane::Chat, 1, &inner));
+    let wants = other.told(&scattered(Lane::Chat, 1, &outer), &mut claims);
+    let asked: u64 = wants.iter().map(|want| to_frontier(&want.ranges).count()).sum();
+    assert_eq!(asked, 2 * pieces, "in two requests");
+}
+
+#[test]
+fn hazard_17_who_is_only_listened_to_learns_nothing() {
+    let mut claims = Claims::default();
+    let mut side = Side::new(1, holding(Lane::Chat, 1, 0..100));
+    side.session.listen_only(true);
+    let _ = side.feed(Input::Start, &mut claims).expect("fine");
+    assert_eq!(side.hear(summary(9), &mut claims), Ok(vec![]));
+    for id in 0..20 {
+        let want = Want::ranges(id, from_frontier(&side.held));
+        let reply = side.hear(SyncFrame::Want(want), &mut claims).expect("no flood");
+        assert_eq!(reply, [Output::Send(SyncFrame::Done(id))]);
+    }
+    assert_eq!(side.told(&holding(Lane::Control, 3, 0..5), &mut claims).len(), 1, "it asks");
+    side.session.listen_only(false);
+    let news = side.feed(Input::Changed, &mut claims).expect("fine");
+    assert_eq!(announced(&news), side.held);
+}
