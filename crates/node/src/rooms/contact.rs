@@ -112,8 +112,7 @@ pub(crate) async fn found(
             (*log, state.runs().copied().collect(), newest.unwrap_or_default())
         })
         .collect();
-    let now_ms = inner.now();
-    inner.store.write(Write::Room { room: id, kind: genesis.kind, now_ms }).await?;
+    let (now_ms, kind) = (inner.now(), genesis.kind);
     let append = Append {
         room: id,
         events: accepted.events,
@@ -122,10 +121,17 @@ pub(crate) async fn found(
         unread: 0,
         secrets: vec![(secret.id(id), secret)],
     };
-    // The room's key becomes durable together with its first events, or not at all; a room without
-    // events is skipped at the next start.
-    inner.store.write(Write::Append(append)).await?;
-    Ok(inner.add_room(&RoomHandle::new(replica, 0, true)))
+    let inner = inner.clone();
+    let tasks = inner.tasks.clone();
+    // In a task of its own: who waits for the room may give up, and it is made all the same.
+    let made = tasks.spawn(async move {
+        inner.store.write(Write::Room { room: id, kind, now_ms }).await?;
+        // The room's key becomes durable together with its first events, or not at all; a room
+        // without events is skipped at the next start.
+        inner.store.write(Write::Append(append)).await?;
+        Ok(inner.add_room(&RoomHandle::new(replica, 0, true)))
+    });
+    made.await.unwrap_or(Err(Error::Closed))
 }
 
 /// Tells the other side of our direct rooms about them, where it has not written there yet.

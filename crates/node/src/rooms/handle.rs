@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ayni_core::clock::{Hlc, Millis};
+use ayni_core::epoch::EpochSecret;
 use ayni_core::event::Event as CoreEvent;
 use ayni_core::id::{AccountId, EpochId, PeerId, RoomId};
 use ayni_core::log::{Frontier, Lane, LogId};
@@ -187,13 +188,19 @@ impl RoomHandle {
             let append = state.append(self.id, &accepted, inner.me());
             (accepted, inner.store.submit(permit, Write::Append(append)))
         };
-        if let Err(error) = pending.await {
-            self.recover(inner, &error).await;
-            return Err(error);
-        }
-        self.settle(&accepted, inner.me());
-        inner.after(self, &accepted.events, &accepted.effects);
-        Ok(Ok(accepted.events))
+        // In a task of its own: who waits for the change may give up, and it is made all the same.
+        let (room, inner) = (self.clone(), inner.clone());
+        let tasks = inner.tasks.clone();
+        let finish = async move {
+            if let Err(error) = pending.await {
+                room.recover(&inner, &error).await;
+                return Err(error);
+            }
+            room.settle(&accepted, inner.me());
+            inner.after(&room, &accepted.events, &accepted.effects);
+            Ok(Ok(accepted.events))
+        };
+        tasks.spawn(finish).await.unwrap_or(Err(Error::Closed))
     }
 
     /// Notes that a change is durable.
@@ -272,14 +279,25 @@ impl RoomHandle {
     pub(crate) async fn learn(
         self: &Arc<Self>,
         inner: &Arc<Inner>,
-        secrets: Vec<ayni_core::epoch::EpochSecret>,
+        secrets: Vec<EpochSecret>,
     ) -> Result<()> {
         let secrets: Vec<_> =
             secrets.into_iter().map(|secret| (secret.id(self.id), secret)).collect();
         if secrets.is_empty() {
             return Ok(());
         }
-        inner.store.write(Write::Secrets { room: self.id, secrets: secrets.clone() }).await?;
+        let (room, tasks) = (self.clone(), inner.tasks.clone());
+        let inner = inner.clone();
+        let learnt = tasks.spawn(async move {
+            inner.store.write(Write::Secrets { room: room.id, secrets: secrets.clone() }).await?;
+            room.know(&inner, secrets);
+            Ok(())
+        });
+        learnt.await.unwrap_or(Err(Error::Closed))
+    }
+
+    /// Takes secrets into use that are kept.
+    fn know(&self, inner: &Inner, secrets: Vec<(EpochId, EpochSecret)>) {
         let mut state = self.lock();
         for (_, secret) in secrets {
             state.room.learn_secret(secret);
@@ -291,7 +309,6 @@ impl RoomHandle {
         drop(state);
         self.changed.send_modify(|count| *count += 1);
         inner.tell_messages(self, &Vec::from(open));
-        Ok(())
     }
 
     /// Whether this room is to be synchronised with the peer: both belong to it.
