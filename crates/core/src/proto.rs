@@ -271,6 +271,19 @@ pub enum JoinReply {
     Refused,
 }
 
+impl JoinReply {
+    /// Returns what it says, in a word.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Admitted(_) => "admitted",
+            Self::Expired => "expired",
+            Self::UsedUp => "used up",
+            Self::NotNow => "not now",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 /// What an admitted device receives.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]

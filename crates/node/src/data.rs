@@ -101,6 +101,34 @@ impl DataFolder {
         self.path.join("ayni.db")
     }
 
+    /// Checks that keys and database are both here, or both still to be made. Blocking.
+    ///
+    /// A device that lost its database would begin its logs again, and contradict what others have of
+    /// it; a database that lost its keys would be nobody's.
+    ///
+    /// # Errors
+    /// [`Error::Store`]; nothing was changed.
+    pub(crate) fn check_whole(&self) -> Result<()> {
+        let (key, database) = (self.path.join("keys").join("device.key"), self.database());
+        let has_data = std::fs::metadata(&database).is_ok_and(|data| data.len() > 0);
+        if has_data && !key.exists() {
+            return Err(Error::Store(format!(
+                "the file {} is missing, though this folder has a database: put it back, or name \
+                 another folder with --data to start as someone else",
+                key.display()
+            )));
+        }
+        // The settings are first written when the database is there.
+        if !has_data && key.exists() && self.path.join("config.json").exists() {
+            return Err(Error::Store(format!(
+                "the database {} is missing or empty, though this device wrote to it before: put \
+                 it back, or name another folder with --data to start as a new device",
+                database.display()
+            )));
+        }
+        Ok(())
+    }
+
     /// Returns the keys, made on the first start. Blocking.
     ///
     /// # Errors
@@ -483,5 +511,29 @@ mod tests {
         assert_eq!(of("", "ben"), "ben");
         assert_eq!(of("\u{7}", ""), "someone");
         assert_eq!(of(&"a".repeat(200), ""), "someone");
+    }
+
+    #[test]
+    fn hazard_2_a_folder_without_its_database_does_not_begin_its_logs_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = DataFolder::open(folder.path()).expect("opens");
+        data.check_whole().expect("nothing is here yet");
+        let _ = data.keys().expect("made");
+        data.check_whole().expect("killed before the database was made");
+        std::fs::write(data.database(), b"something").expect("written");
+        data.save_config(&Config::default()).expect("written");
+        data.check_whole().expect("whole");
+        let before = contents(folder.path());
+        for lost in [data.database(), folder.path().join("keys").join("device.key")] {
+            let bytes = std::fs::read(&lost).expect("reads");
+            std::fs::remove_file(&lost).expect("removed");
+            let error = data.check_whole().expect_err("refused").to_string();
+            assert!(error.contains(&lost.display().to_string()), "{error}");
+            std::fs::write(&lost, bytes).expect("put back");
+        }
+        std::fs::write(data.database(), b"").expect("emptied");
+        assert!(data.check_whole().is_err());
+        std::fs::write(data.database(), b"something").expect("put back");
+        assert_eq!(contents(folder.path()), before, "nothing was changed");
     }
 }

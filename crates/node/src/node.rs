@@ -101,14 +101,15 @@ impl Node {
         self.save_config(|config| config.http_port = Some(port)).await
     }
 
-    async fn save_config(&self, change: impl FnOnce(&mut crate::data::Config)) -> Result<()> {
-        let config = {
-            let mut config = self.inner.config.lock().unwrap_or_else(PoisonError::into_inner);
-            change(&mut config);
-            config.clone()
-        };
+    async fn save_config(&self, change: impl Fn(&mut crate::data::Config)) -> Result<()> {
+        let config = || self.inner.config.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = config().clone();
+        change(&mut changed);
         let inner = self.inner.clone();
-        start::blocking(move || inner.folder.save_config(&config)).await
+        start::blocking(move || inner.folder.save_config(&changed)).await?;
+        // Not before it is kept: what is shown is what will be there after a restart.
+        change(&mut config());
+        Ok(())
     }
 
     // Rooms

@@ -49,6 +49,7 @@ pub(crate) async fn start(builder: Builder) -> Result<Arc<Inner>> {
 
 fn open(builder: &Builder) -> Result<Parts> {
     let folder = DataFolder::open(&data_folder(builder.data.as_deref())?)?;
+    folder.check_whole()?;
     let keys = folder.keys()?;
     let mut config = folder.config()?;
     let network = match (builder.network, &config.network) {

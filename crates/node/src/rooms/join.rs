@@ -54,8 +54,15 @@ pub(crate) async fn join(inner: &Arc<Inner>, ticket: &Ticket, wait: Duration) ->
     if !admitted && inner.now() >= ticket.expires_ms {
         return Err(Error::Denied("this ticket has expired: ask for a new one".into()));
     }
-    let progress = begin(inner, ticket.clone(), true).await?;
-    match tokio::time::timeout(wait, finished(inner, ticket.room, progress)).await {
+    let joined = async {
+        loop {
+            let progress = begin(inner, ticket.clone(), true).await?;
+            if let Some(info) = finished(inner, ticket.room, progress).await? {
+                return Ok(info);
+            }
+        }
+    };
+    match tokio::time::timeout(wait, joined).await {
         Ok(result) => result,
         Err(_) => Err(Error::Unreachable(
             "no member could be reached in time; joining goes on while a node runs".into(),
@@ -63,11 +70,12 @@ pub(crate) async fn join(inner: &Arc<Inner>, ticket: &Ticket, wait: Duration) ->
     }
 }
 
+/// Waits for a join. None: it ended, and we left again before this was noticed.
 async fn finished(
     inner: &Arc<Inner>,
     room: RoomId,
     mut progress: watch::Receiver<Progress>,
-) -> Result<RoomInfo> {
+) -> Result<Option<RoomInfo>> {
     loop {
         let now = progress.borrow_and_update().clone();
         match now {
@@ -77,9 +85,25 @@ async fn finished(
         }
     }
     let room = inner.room(&room).ok_or(Error::Closed)?;
+    let ended = async { while progress.changed().await.is_ok() {} };
+    tokio::select! {
+        result = filled(&room) => result?,
+        () = ended => {}
+    }
+    let joined = room.lock().room.am_member() && *room.ready.borrow();
+    Ok(joined.then(|| room.info(inner)))
+}
+
+/// Waits until a room has something to look at, and this device is a member of it: one that left and
+/// comes back has the former already.
+async fn filled(room: &RoomHandle) -> Result<()> {
+    let mut changed = room.changed.subscribe();
     let mut ready = room.ready.subscribe();
     ready.wait_for(|ready| *ready).await.map_err(|_| Error::Closed)?;
-    Ok(room.info(inner))
+    while !room.lock().room.am_member() {
+        changed.changed().await.map_err(|_| Error::Closed)?;
+    }
+    Ok(())
 }
 
 /// Begins to join, or finds the join that is under way.
@@ -140,10 +164,8 @@ async fn ask_until_admitted(inner: Arc<Inner>, ticket: Ticket, progress: watch::
 /// Waits until the room is here: only then is the join forgotten.
 async fn await_first_sync(inner: &Arc<Inner>, ticket: &Ticket) {
     let Some(room) = inner.room(&ticket.room) else { return };
-    let mut ready = room.ready.subscribe();
     loop {
-        let waited = tokio::time::timeout(FILL, ready.wait_for(|ready| *ready)).await.is_ok();
-        if waited {
+        if tokio::time::timeout(FILL, filled(&room)).await.is_ok() {
             return;
         }
         // The member that admitted us may be gone, or may never have meant it and keep the admission
@@ -167,6 +189,10 @@ async fn ask_all(inner: &Arc<Inner>, ticket: &Ticket) -> Option<std::result::Res
         }
         let Ok(link) = inner.connect(*peer).await else { continue };
         match ask(inner, ticket, &link).await {
+            // It has not heard yet that we left: it must, before it can let us in again.
+            Ok(JoinReply::Admitted(admission)) if is_over(inner, ticket, admission.term) => {
+                inner.sync_with(&link);
+            }
             Ok(JoinReply::Admitted(admission)) => match enter(inner, ticket, admission).await {
                 Ok(()) => return Some(Ok(link)),
                 Err(error) => tracing::warn!("an admission could not be used: {error}"),
@@ -184,6 +210,16 @@ async fn ask_all(inner: &Arc<Inner>, ticket: &Ticket) -> Option<std::result::Res
         }
     }
     None
+}
+
+/// Whether this account ended a term of its membership already, as far as is known here.
+fn is_over(inner: &Inner, ticket: &Ticket, term: u32) -> bool {
+    let Some(room) = inner.room(&ticket.room) else { return false };
+    let state = room.lock();
+    let account = inner.keys.account.id();
+    let members = state.room.members();
+    let here = members.account(&account).is_some_and(|info| !info.is_member());
+    here && term < members.next_term(&account)
 }
 
 async fn ask(
@@ -207,7 +243,10 @@ async fn ask(
     let mut stream = link.open(service::JOIN, None).await?;
     stream.send.send(&request).await?;
     stream.send.finish();
-    Ok(stream.recv.expect().await?)
+    let reply: JoinReply = stream.recv.expect().await?;
+    let (peer, told) = (link.peer().short(), reply.name());
+    tracing::debug!(%peer, room = %ticket.room.short(), "asked to join: {told}");
+    Ok(reply)
 }
 
 /// Takes an admission in: the room exists here from now on, empty but for its keys.
