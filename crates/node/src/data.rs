@@ -11,6 +11,7 @@ use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ayni_core::Entropy;
@@ -30,6 +31,8 @@ pub(crate) const FORMAT: u32 = 1;
 #[derive(Debug)]
 pub(crate) struct DataFolder {
     path: PathBuf,
+    /// Two writes of one file at once would share its temporary name.
+    writing: Mutex<()>,
     _lock: File,
 }
 
@@ -88,7 +91,7 @@ impl DataFolder {
         if found.is_none() && read_format(path, &format)?.is_none() {
             replace(&format, format!("{FORMAT}\n").as_bytes())?;
         }
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), writing: Mutex::default(), _lock: lock })
     }
 
     /// Returns the folder's path.
@@ -185,6 +188,7 @@ impl DataFolder {
         let mut text = serde_json::to_vec_pretty(config)
             .map_err(|error| Error::Store(format!("the settings cannot be written: {error}")))?;
         text.push(b'\n');
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         replace(&self.path.join("config.json"), &text)
     }
 }

@@ -1,7 +1,7 @@
 //! What all parts of a running node share, and what happens after something became durable.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use ayni_core::clock::{Hlc, Millis};
@@ -27,6 +27,7 @@ use crate::model::MessageKind;
 use crate::rooms::live::Live;
 use crate::rooms::{RoomHandle, contact, join, keys, live, messages, sync};
 use crate::services::Registry;
+use crate::start;
 use crate::store::Store;
 use crate::transport::Link;
 use crate::transport::endpoint::from_iroh;
@@ -36,7 +37,9 @@ use crate::transport::links::Links;
 pub(crate) struct Inner {
     pub(crate) folder: DataFolder,
     pub(crate) keys: Keys,
-    pub(crate) config: Mutex<Config>,
+    config: Mutex<Config>,
+    /// Held from reading the settings until what was changed in them is kept.
+    changing_config: tokio::sync::Mutex<()>,
     pub(crate) network: Network,
     pub(crate) store: Store,
     pub(crate) cancel: CancellationToken,
@@ -87,6 +90,7 @@ impl Inner {
             folder: parts.folder,
             keys: parts.keys,
             config: Mutex::new(parts.config),
+            changing_config: tokio::sync::Mutex::default(),
             network: parts.network,
             store: parts.store,
             cancel: CancellationToken::new(),
@@ -142,7 +146,34 @@ impl Inner {
     }
 
     pub(crate) fn name(&self) -> String {
-        self.config.lock().unwrap_or_else(PoisonError::into_inner).name.clone()
+        self.config().name.clone()
+    }
+
+    /// Returns the settings, to be looked at only: see [`Self::change_config`].
+    pub(crate) fn config(&self) -> MutexGuard<'_, Config> {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the settings, one change after the other; what is shown is what will be there after a
+    /// restart. A change that was begun is finished, whoever gives up waiting for it.
+    ///
+    /// # Errors
+    /// A failing disk; the settings are as before then.
+    pub(crate) async fn change_config(
+        self: &Arc<Self>,
+        change: impl FnOnce(&mut Config) + Send + 'static,
+    ) -> Result<()> {
+        let inner = self.clone();
+        let changing = self.tasks.spawn(async move {
+            let _changing = inner.changing_config.lock().await;
+            let mut changed = inner.config().clone();
+            change(&mut changed);
+            let (kept, of_write) = (changed.clone(), inner.clone());
+            start::blocking(move || of_write.folder.save_config(&kept)).await?;
+            *inner.config() = changed;
+            Ok(())
+        });
+        changing.await.unwrap_or(Err(Error::Closed))
     }
 
     pub(crate) fn profile(&self) -> Profile {

@@ -81,7 +81,7 @@ impl Node {
     /// [`Error::Invalid`] for an empty name or one of more than 128 bytes; a failing disk.
     pub async fn set_name(&self, name: &str) -> Result<()> {
         let name = check_name(name)?;
-        self.save_config(|config| config.name.clone_from(&name)).await?;
+        self.inner.change_config(move |config| config.name = name).await?;
         for room in self.inner.rooms() {
             join::introduce(self.inner.clone(), room).await;
         }
@@ -90,7 +90,7 @@ impl Node {
 
     /// Returns the port kept for the local API, if one was chosen.
     pub fn http_port(&self) -> Option<u16> {
-        self.inner.config.lock().unwrap_or_else(PoisonError::into_inner).http_port
+        self.inner.config().http_port
     }
 
     /// Keeps the port of the local API for the next start.
@@ -98,18 +98,7 @@ impl Node {
     /// # Errors
     /// A failing disk.
     pub async fn set_http_port(&self, port: u16) -> Result<()> {
-        self.save_config(|config| config.http_port = Some(port)).await
-    }
-
-    async fn save_config(&self, change: impl Fn(&mut crate::data::Config)) -> Result<()> {
-        let config = || self.inner.config.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut changed = config().clone();
-        change(&mut changed);
-        let inner = self.inner.clone();
-        start::blocking(move || inner.folder.save_config(&changed)).await?;
-        // Not before it is kept: what is shown is what will be there after a restart.
-        change(&mut config());
-        Ok(())
+        self.inner.change_config(move |config| config.http_port = Some(port)).await
     }
 
     // Rooms

@@ -1,6 +1,6 @@
 //! Starting a node: the folder, the store, the rooms, then the network.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ayni_core::ticket::Ticket;
@@ -87,7 +87,7 @@ async fn restore(inner: &Arc<Inner>) -> Result<()> {
 }
 
 async fn go_online(inner: &Arc<Inner>) -> Result<()> {
-    let port = inner.config.lock().unwrap_or_else(PoisonError::into_inner).udp_port;
+    let port = inner.config().udp_port;
     let (bound, heard) = endpoint::bind(inner.network, &inner.keys.device, port).await?;
     keep_port(inner, &bound).await?;
     for known in inner.book.all() {
@@ -116,15 +116,10 @@ async fn go_online(inner: &Arc<Inner>) -> Result<()> {
 /// Keeps the UDP port, so that addresses others remember stay true.
 async fn keep_port(inner: &Arc<Inner>, bound: &Bound) -> Result<()> {
     let port = bound.endpoint.bound_sockets().first().map(std::net::SocketAddr::port);
-    let changed = {
-        let mut config = inner.config.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = config.udp_port != port;
-        config.udp_port = port;
-        changed.then(|| config.clone())
-    };
-    let Some(config) = changed else { return Ok(()) };
-    let inner = inner.clone();
-    blocking(move || inner.folder.save_config(&config)).await
+    if inner.config().udp_port == port {
+        return Ok(());
+    }
+    inner.change_config(move |config| config.udp_port = port).await
 }
 
 async fn resume_joins(inner: &Arc<Inner>) -> Result<()> {
