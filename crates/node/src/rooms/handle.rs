@@ -11,11 +11,12 @@ use ayni_core::event::Event as CoreEvent;
 use ayni_core::id::{AccountId, EpochId, PeerId, RoomId};
 use ayni_core::log::{Frontier, Lane, LogId};
 use ayni_core::room::{Accepted, AuthorError, Effect, Kind, LogState, Reject, Room, Run};
-use ayni_core::sync::{Claims, SessionId};
+use ayni_core::sync::{Claims, SessionId, View};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::digest::Digest;
 use crate::error::{Error, Result};
 use crate::inner::Inner;
 use crate::model::{RoomInfo, RoomKind};
@@ -44,6 +45,7 @@ pub(crate) struct State {
     pub(crate) room: Room,
     /// What of it is in the store: what may be announced.
     pub(crate) durable: Frontier,
+    digest: Digest,
     /// Ranges that sessions wait for.
     pub(crate) claims: Claims,
     /// The session with each peer that is synchronising now.
@@ -116,6 +118,7 @@ impl RoomHandle {
         let ready = room.am_member();
         let state = State {
             durable: held,
+            digest: Digest::default(),
             claims: Claims::default(),
             sessions: BTreeMap::new(),
             maintained: BTreeMap::new(),
@@ -214,6 +217,7 @@ impl RoomHandle {
                 state.durable.truncate(log, *from);
             }
         }
+        state.digest.forget();
         state.unread += unread(&accepted.events, me);
         drop(state);
         self.changed.send_modify(|count| *count += 1);
@@ -249,6 +253,7 @@ impl RoomHandle {
                 let (room, newest) = rebuild(self.id, inner.me(), &loaded, inner.now());
                 let mut state = self.lock();
                 state.durable = room.frontier();
+                state.digest.forget();
                 state.room = room;
                 state.newest = newest;
                 state.unread = loaded.unread;
@@ -468,6 +473,12 @@ impl RoomHandle {
 }
 
 impl State {
+    /// Shows a session what is here, with the claims that it may change.
+    pub(crate) fn show<T>(&mut self, look: impl FnOnce(View<'_>, &mut Claims) -> T) -> T {
+        let state = self.digest.of(&self.room);
+        look(View { held: &self.durable, state: &state }, &mut self.claims)
+    }
+
     /// Whether something of a range was accepted and is being written.
     fn is_settling(&self, log: LogId, range: &Range<u64>) -> bool {
         if self.failed.is_some() {

@@ -12,6 +12,7 @@ use ayni_core::event::{CheckedRun, Event};
 use ayni_core::id::{PeerId, TopicId};
 use ayni_core::limits::MAX_GOSSIP_EVENT;
 use ayni_core::proto::Gossip as GossipFrame;
+use ayni_core::room::Room;
 use ayni_core::wire;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -19,8 +20,10 @@ use futures_util::stream::{FuturesUnordered, SelectAll};
 use futures_util::{FutureExt, StreamExt};
 use iroh_gossip::api::{Event as GossipEvent, GossipReceiver, GossipSender, GossipTopic};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::handle::RoomHandle;
+use super::pace::Pace;
 use crate::inner::Inner;
 use crate::transport::endpoint::endpoint_id;
 
@@ -32,6 +35,9 @@ const MAX_TOPICS: usize = 4;
 const BOOTSTRAP: usize = 8;
 /// Events heard that are being stored at once: one commit takes many of them.
 const STORING: usize = 64;
+/// Least time between two reasons to compare states that gossip gives: anyone on the topic can forge
+/// them.
+const POKE_PACE: Duration = Duration::from_secs(1);
 /// With no neighbor, gossip is told of the connected members this often: it does not heal alone.
 const REJOIN: Duration = Duration::from_secs(5);
 
@@ -53,6 +59,8 @@ pub(crate) fn start(inner: &Arc<Inner>, room: &Arc<RoomHandle>) -> mpsc::Sender<
         topics: BTreeMap::new(),
         incoming: SelectAll::new(),
         storing: FuturesUnordered::new(),
+        pokes: Pace::new(POKE_PACE, 1),
+        poke_at: None,
     };
     inner.tasks.spawn(inner.cancel.clone().run_until_cancelled_owned(task.run(receiver)));
     sender
@@ -63,7 +71,22 @@ struct Task {
     room: Arc<RoomHandle>,
     topics: BTreeMap<TopicId, GossipSender>,
     incoming: SelectAll<GossipReceiver>,
-    storing: FuturesUnordered<BoxFuture<'static, ()>>,
+    /// Events that are being stored; each ends with whether something before it is missing here.
+    storing: FuturesUnordered<BoxFuture<'static, bool>>,
+    pokes: Pace,
+    /// When states are to be compared with peers, if they are.
+    poke_at: Option<Instant>,
+}
+
+/// What to do with an event heard, before its signature is looked at.
+#[derive(Debug, PartialEq, Eq)]
+enum Heard {
+    /// Check it, and take it in.
+    New,
+    /// Leave it: something before it may be missing here.
+    Early,
+    /// Leave it.
+    Useless,
 }
 
 impl Task {
@@ -85,7 +108,15 @@ impl Task {
                         self.heard(event);
                     }
                 }
-                Some(()) = self.storing.next(), if !self.storing.is_empty() => {}
+                Some(early) = self.storing.next(), if !self.storing.is_empty() => {
+                    if early {
+                        self.poke();
+                    }
+                }
+                () = sleep_until(self.poke_at), if self.poke_at.is_some() => {
+                    self.poke_at = None;
+                    self.room.poke();
+                }
                 result = changed.changed() => {
                     if result.is_err() { return }
                     self.follow_topics().await;
@@ -172,37 +203,97 @@ impl Task {
                 self.room.lock().neighbors.remove(&PeerId(*id.as_bytes()));
             }
             GossipEvent::Received(message) => self.received(&message.content),
-            GossipEvent::Lagged => self.room.poke(),
+            GossipEvent::Lagged => self.poke(),
         }
     }
 
-    fn received(&self, content: &[u8]) {
+    /// Has states compared soon, at the pace of [`POKE_PACE`].
+    fn poke(&mut self) {
+        if self.poke_at.is_none() {
+            self.poke_at = Some(self.pokes.next(Instant::now()));
+        }
+    }
+
+    fn received(&mut self, content: &[u8]) {
         let raw = match wire::decode::<GossipFrame>(content) {
             Ok(GossipFrame::Event(raw)) => raw,
-            Ok(GossipFrame::Hint(_)) => return self.room.poke(),
+            Ok(GossipFrame::Hint(_)) => return self.poke(),
             Err(_) => return,
         };
         let Ok(event) = Event::from_raw(raw) else { return };
-        // Cheap checks first: a replay costs no signature.
-        let held = self
-            .room
-            .lock()
-            .room
-            .logs()
-            .log(&event.log())
-            .is_some_and(|log| log.positions().contains(event.seq()));
-        if held {
-            return;
+        let heard = look(&self.room.lock().room, &event);
+        match heard {
+            Heard::New => {}
+            Heard::Early => return self.poke(),
+            Heard::Useless => return,
         }
         let Ok(run) = CheckedRun::new(self.room.id(), vec![event]) else { return };
         let (inner, room) = (self.inner.clone(), self.room.clone());
         let storing = async move {
             let stored = room.change(&inner, |room, now| Ok(room.accept(run, now)?)).await;
             // A refusal is no fault of the neighbor that forwarded it; what is missing may be there.
-            if let Ok(Err(_)) = stored {
-                room.poke();
-            }
+            matches!(stored, Ok(Err(_)))
         };
         self.storing.push(storing.boxed());
+    }
+}
+
+/// Waits for a time; for ever where there is none.
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Judges an event by what costs little: anyone on the topic can send any number of them, and a
+/// strict check of a signature is worth a thousand of these.
+fn look(room: &Room, event: &Event) -> Heard {
+    let (log, seq) = (event.log(), event.seq());
+    let held = || room.logs().log(&log).is_some_and(|state| state.positions().contains(seq));
+    if event.header().room != room.id() || held() {
+        return Heard::Useless;
+    }
+    let members = room.members();
+    if !members.may_write(&log) || event.body().is_none() {
+        return Heard::Early;
+    }
+    let ended = members.end_of(&log).is_some_and(|end| seq >= end);
+    if ended { Heard::Useless } else { Heard::New }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rooms::testing::{Founded, founded};
+    use ayni_core::chat::Chat;
+    use ayni_core::event::Header;
+
+    #[test]
+    fn hazard_24_events_are_judged_before_a_signature_is_checked() {
+        let Founded { device, mut room } = founded(1);
+        let (before, stranger) = (room.clone(), founded(2).device);
+        let chat = Chat::message("said").expect("short");
+        let said = room.author_chat(&device, &chat, 2_000, &[3; 32]).expect("a member").events;
+        let event = &said[0];
+        assert_eq!(look(&before, event), Heard::New);
+        assert_eq!(look(&room, event), Heard::Useless, "held");
+        let changed = |change: fn(&mut Header)| {
+            let mut header = event.header().clone();
+            change(&mut header);
+            Event::sign(header, event.body().expect("ours").to_vec(), &stranger)
+        };
+        let of_another = changed(|header| header.room.0 = [9; 32]);
+        assert_eq!(look(&before, &of_another), Heard::Useless);
+        let by_nobody = changed(|header| header.device.0 = [9; 32]);
+        assert_eq!(look(&before, &by_nobody), Heard::Early);
+        let of_a_later_term = changed(|header| header.term += 1);
+        assert_eq!(look(&before, &of_a_later_term), Heard::Early);
+        let mut bare = event.to_raw();
+        bare.body = None;
+        assert_eq!(look(&before, &Event::from_raw(bare).expect("whole")), Heard::Early);
+        let _ = room.author_leave(&device, 3_000).expect("a member");
+        let after_leaving = changed(|header| header.seq += 1);
+        assert_eq!(look(&room, &after_leaving), Heard::Useless, "beyond the end of its log");
     }
 }

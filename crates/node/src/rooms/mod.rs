@@ -5,13 +5,17 @@
 //! nothing is announced, sent or shown before it is durable.
 
 pub(crate) mod contact;
+pub(crate) mod digest;
 pub(crate) mod handle;
 pub(crate) mod invite;
 pub(crate) mod join;
 pub(crate) mod keys;
 pub(crate) mod live;
 pub(crate) mod messages;
+pub(crate) mod pace;
 pub(crate) mod serve;
 pub(crate) mod sync;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub(crate) use handle::RoomHandle;

@@ -12,13 +12,14 @@ use ayni_core::event::{CheckedRun, Event, RawEvent};
 use ayni_core::log::{Frontier, Lane};
 use ayni_core::room::Reject;
 use ayni_core::sync::frame::SyncFrame;
-use ayni_core::sync::{Input, Output, Session, SessionId, View};
+use ayni_core::sync::{Input, Output, Session, SessionId};
 use ayni_core::ticket::PeerAddr;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::handle::{Refusal, RoomHandle};
+use super::pace::Pace;
 use super::serve;
 use crate::discovery::book::Source;
 use crate::inner::Inner;
@@ -27,6 +28,11 @@ use crate::transport::{Link, Stream};
 
 /// Frames that were read and wait for the machine: enough to keep disk and network busy at once.
 const INBOX: usize = 4;
+/// Comparisons, announcements and addresses that a peer may send at once: a whole frontier in pieces
+/// comes in no more than that. Each costs time under the room's lock, and no answer slows them down.
+const TELLINGS: u32 = 50;
+/// Time between further ones. Honest peers gather changes for [`ANNOUNCE_DELAY`].
+const TELLING_PACE: Duration = Duration::from_millis(20);
 /// Frames and requests that wait to be sent. A peer that reads so slowly that more pile up is
 /// dropped; announcements stop at half of it.
 const OUTBOX: usize = 64;
@@ -94,14 +100,22 @@ pub(crate) async fn run(inner: Arc<Inner>, room: Arc<RoomHandle>, link: Link, st
     writer.abort();
 }
 
+/// Reads frames no faster than the machine takes them, nor than the pace of those that tell something.
 async fn read(mut recv: FrameReceiver, inbox: mpsc::Sender<SyncFrame>, cancel: CancellationToken) {
+    let mut tellings = Pace::new(TELLING_PACE, TELLINGS);
     loop {
         let frame = tokio::select! {
             frame = recv.next::<SyncFrame>() => frame,
             () = cancel.cancelled() => return,
         };
         let Ok(Some(frame)) = frame else { return };
-        if frame.check().is_err() || inbox.send(frame).await.is_err() {
+        if frame.check().is_err() {
+            return;
+        }
+        if matches!(frame, SyncFrame::Summary(_) | SyncFrame::Have(_) | SyncFrame::Peers(_)) {
+            tokio::time::sleep_until(tellings.next(Instant::now())).await;
+        }
+        if inbox.send(frame).await.is_err() {
             return;
         }
     }
@@ -298,12 +312,9 @@ impl Driver {
     }
 
     fn step(&mut self, input: Input) -> Result<Vec<Output>, String> {
-        let mut state = self.room.lock();
-        let state = &mut *state;
-        let view = View { held: &state.durable, state: &state.room };
-        self.session
-            .handle(input, view, &mut state.claims)
-            .map_err(|violation| violation.to_string())
+        let session = &mut self.session;
+        let stepped = self.room.lock().show(|view, claims| session.handle(input, view, claims));
+        stepped.map_err(|violation| violation.to_string())
     }
 
     fn job(&self, job: Job) -> Result<(), String> {

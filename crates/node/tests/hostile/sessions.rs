@@ -1,6 +1,7 @@
 //! Members whose synchronisation breaks the protocol: the session ends, and nothing else.
 
 use ayni_core::event::{Event, RawEvent};
+use ayni_core::keys::Bytes32;
 use ayni_core::limits::{
     MAX_FRONTIER_LOGS, MAX_PEER_ADDRS, MAX_RUN_EVENTS, MAX_RUNS_PER_LOG, MAX_TOTAL_LOGS,
     MAX_WANT_EVENTS,
@@ -245,6 +246,27 @@ async fn hazard_23_a_huge_claimed_holding_costs_little() {
     }
     stream.send(&SyncFrame::Have(past)).await;
     stream.ends("one log too many").await;
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hazard_23_comparisons_at_line_rate_wait() {
+    let stage = Stage::new().await;
+    let member = Member::join(&stage.a.node, &stage.ticket).await;
+    let mut stream = member.sync().await;
+    let frames: Vec<u8> = (0..1024)
+        .flat_map(|_| frame::encode(&SyncFrame::Summary(Bytes32(entropy()))).expect("short"))
+        .collect();
+    let flood = async {
+        // Far more than what a second brings; a write that takes as long is held up.
+        let pause = std::time::Duration::from_secs(1);
+        while let Ok(sent) = tokio::time::timeout(pause, stream.send.write_all(&frames)).await {
+            sent.expect("the session goes on");
+        }
+    };
+    within("the flood is held up", flood).await;
+    stage.talks().await;
+    assert!(stage.a.has_link(member.raw.id()), "the link stays");
     stage.stop().await;
 }
 
