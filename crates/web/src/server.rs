@@ -3,13 +3,15 @@
 //! Invariants:
 //! - `guard` stands outside the router: `Host`, `Origin` and the token are checked before any route
 //!   is looked up, so they hold for `/`, for WebSockets and for paths that do not exist.
-//! - A slow or silent client holds up itself only: every socket has a queue with a capacity, a time
-//!   limit on sending, and a time after which silence is an end.
+//! - A slow or silent client holds up itself only: connections are bounded in number and in the time
+//!   that a request's head may take; every socket has a queue with a capacity, a time limit on
+//!   sending, and a time after which silence is an end.
 //! - The log has no message text, token or ticket.
 //!
 //! Source: hazards 29–31 of a local API (cookies reach every port of a host, DNS rebinding shows in
 //! `Host` alone, a page of another origin can open WebSockets).
 
+mod accept;
 mod events;
 mod extract;
 mod failure;
@@ -27,7 +29,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use ayni::{Error, Node};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -88,8 +89,8 @@ struct App {
 /// `api.json`, which says where the API is.
 ///
 /// # Errors
-/// [`Error::Invalid`] for another address than 127.0.0.1; [`Error::Io`] when the port is in use or
-/// the files cannot be written.
+/// [`Error::Invalid`] for another address than 127.0.0.1; [`Error::Endpoint`] when the port is in
+/// use; [`Error::Io`] when it, or the files, cannot be used.
 pub async fn serve(node: Node, options: ServeOptions) -> ayni::Result<Server> {
     let listener = bind(options.http).await?;
     let addr = listener.local_addr().map_err(|source| Error::Io {
@@ -107,15 +108,7 @@ pub async fn serve(node: Node, options: ServeOptions) -> ayni::Result<Server> {
         socket_permits: Arc::new(Semaphore::new(MAX_SOCKETS)),
     });
     let router = routes::router(Arc::clone(&app));
-    let closing = app.closing.clone().cancelled_owned();
-    let accepting = tokio::spawn(async move {
-        // The API answers in single small writes, which are not to wait for one another.
-        let listener = listener.tap_io(|tcp| {
-            let _ = tcp.set_nodelay(true);
-        });
-        // Never an error: axum retries accepting.
-        let _ = axum::serve(listener, router).with_graceful_shutdown(closing).await;
-    });
+    let accepting = tokio::spawn(accept::accept(listener, router, app.closing.clone()));
     Ok(Server { addr, app, published, accepting })
 }
 
@@ -128,11 +121,10 @@ async fn bind(http: SocketAddr) -> ayni::Result<TcpListener> {
     }
     let port = http.port();
     TcpListener::bind(http).await.map_err(|source| match source.kind() {
-        // Said in full; the system's words would only repeat it.
-        ErrorKind::AddrInUse => Error::Io {
-            what: format!("port {port} on 127.0.0.1 is in use: choose another with --http"),
-            source,
-        },
+        // Said in full: the system's words would only repeat it.
+        ErrorKind::AddrInUse => Error::Endpoint(format!(
+            "port {port} on 127.0.0.1 is in use: choose another with --http"
+        )),
         _ => Error::Io { what: format!("port {port} on 127.0.0.1 cannot be used"), source },
     })
 }

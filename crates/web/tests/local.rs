@@ -68,6 +68,7 @@ async fn a_port_in_use_is_one_clear_sentence() {
     let sentence =
         format!("port {} on 127.0.0.1 is in use: choose another with --http", http.port());
     assert_eq!(error.to_string(), sentence);
+    assert!(std::error::Error::source(&error).is_none(), "nothing repeats it");
     assert_eq!(error.kind(), ayni::ErrorKind::Internal);
     api.stop().await;
 }

@@ -20,8 +20,8 @@ use crate::api::{ErrorCode, Failure};
 
 /// Longest time to connect: a listening socket on this machine answers at once or not at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Time that an unused connection is kept: between two commands of a script.
-const KEEP_IDLE: Duration = Duration::from_secs(30);
+/// Time that an unused connection is kept: well below that after which the server closes it.
+const KEEP_IDLE: Duration = Duration::from_secs(2);
 /// Unused connections kept: as many as one program asks at once.
 const MAX_IDLE: usize = 4;
 /// Largest reply that is taken whole: the largest of a service, and lists of any size in practice.
