@@ -1,8 +1,10 @@
-//! Finding rooms and people by what a person types: an id, the start of one, or a name.
+//! Finding rooms and people by what a person types: an id, the start of one, or a name. What strangers
+//! call themselves is none.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ayni_core::id::{AccountId, PeerId, RoomId};
+use ayni_core::room::Kind;
 
 use crate::error::{Error, Result};
 use crate::inner::Inner;
@@ -54,18 +56,22 @@ pub(crate) fn who(inner: &Inner, text: &str) -> Result<Who> {
     choose("person", text, candidates.into_iter())
 }
 
-/// Returns all peers known, with their names.
+/// Returns all peers known, with the names by which they may be found.
 fn peers(inner: &Inner) -> BTreeMap<PeerId, Vec<String>> {
+    let named = named(inner);
     let mut peers: BTreeMap<PeerId, Vec<String>> = BTreeMap::new();
     for known in inner.book.all() {
-        peers.entry(known.addr.peer).or_default().extend(known.name);
+        let names = peers.entry(known.addr.peer).or_default();
+        if known.account.is_some_and(|account| named.contains_key(&account)) {
+            names.extend(known.name);
+        }
     }
     for room in inner.rooms() {
         let state = room.lock();
-        for (_, info) in state.room.members().accounts() {
+        for (account, info) in state.room.members().accounts() {
             for device in info.devices.keys() {
                 let names = peers.entry(*device).or_default();
-                names.extend(info.name().map(str::to_owned));
+                names.extend(named.get(account).into_iter().flatten().cloned());
             }
         }
     }
@@ -73,23 +79,47 @@ fn peers(inner: &Inner) -> BTreeMap<PeerId, Vec<String>> {
     peers
 }
 
-/// Returns all accounts known, with their names.
+/// Returns all accounts known, with the names by which they may be found.
 fn accounts(inner: &Inner) -> BTreeMap<AccountId, BTreeSet<String>> {
-    let mut accounts: BTreeMap<AccountId, BTreeSet<String>> = BTreeMap::new();
+    let mut accounts = named(inner);
     for known in inner.book.all() {
         if let Some(account) = known.account {
-            accounts.entry(account).or_default().extend(known.name);
+            accounts.entry(account).or_default();
         }
     }
     for room in inner.rooms() {
-        let state = room.lock();
-        for (account, info) in state.room.members().accounts() {
-            let names = accounts.entry(*account).or_default();
-            names.extend(info.name().map(str::to_owned));
+        for (account, _) in room.lock().room.members().accounts() {
+            accounts.entry(*account).or_default();
         }
     }
     accounts.remove(&inner.keys.account.id());
     accounts
+}
+
+/// Returns whom a name may mean, with all of its names: members of the rooms that we are in, and the
+/// other side of direct rooms. Anyone may connect and call itself like someone else; it is found by
+/// its id only.
+fn named(inner: &Inner) -> BTreeMap<AccountId, BTreeSet<String>> {
+    let mut named: BTreeMap<AccountId, BTreeSet<String>> = BTreeMap::new();
+    for room in inner.rooms() {
+        let state = room.lock();
+        let members = state.room.members();
+        let direct = members.genesis().filter(|genesis| genesis.kind == Kind::Direct);
+        let founders = direct.into_iter().flat_map(|genesis| &genesis.founders);
+        let current = members.current().map(|(account, _)| account);
+        let current = current.filter(|_| state.room.am_member());
+        for account in founders.chain(current) {
+            let info = members.account(account);
+            let name = info.and_then(|info| info.name()).map(str::to_owned);
+            named.entry(*account).or_default().extend(name);
+        }
+    }
+    for known in inner.book.all() {
+        if let Some(names) = known.account.and_then(|account| named.get_mut(&account)) {
+            names.extend(known.name);
+        }
+    }
+    named
 }
 
 /// Chooses the one that `text` names: an exact name first, then the start of an id.
@@ -137,6 +167,10 @@ fn missing(what: &str, text: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::discovery::book::Source;
+    use crate::node::Node;
+    use crate::rooms::contact;
+    use ayni_core::room::Genesis;
 
     fn find(text: &str) -> Result<u8> {
         let all = [
@@ -145,6 +179,27 @@ mod tests {
             (3, "cafe0000".to_owned(), vec!["ana".to_owned()]),
         ];
         choose("peer", text, all.into_iter())
+    }
+
+    #[tokio::test]
+    async fn strangers_are_found_by_their_id_only() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let builder = Node::builder().data(folder.path()).offline(true);
+        let node = builder.start().await.expect("starts");
+        let inner = &node.inner;
+        let (stranger, account) = (PeerId([7; 32]), AccountId([8; 32]));
+        inner.book.learn_profile(stranger, account, "ana", Source::Stranger);
+        let not_found = |error| matches!(error, Err(Error::NotFound(_)));
+        assert!(not_found(peer(inner, "ana").map(drop)));
+        assert!(not_found(who(inner, "ana").map(drop)));
+        assert_eq!(peer(inner, "0707").ok(), Some(stranger));
+        assert_eq!(who(inner, "0808").ok(), Some(Who::Account(account)));
+        // With a direct room it is no stranger any more.
+        let genesis = Genesis::direct(inner.keys.account.id(), account);
+        contact::found(inner, &genesis, None).await.expect("founded");
+        assert_eq!(peer(inner, "ana").ok(), Some(stranger));
+        assert_eq!(who(inner, "ana").ok(), Some(Who::Account(account)));
+        node.shutdown().await;
     }
 
     #[test]
