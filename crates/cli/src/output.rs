@@ -94,7 +94,7 @@ impl Out {
 }
 
 /// Makes a text of one line safe to show: control characters become their pictures, characters
-/// that reorder their neighbors become U+FFFD.
+/// that reorder or hide others become U+FFFD.
 pub(crate) fn clean(text: &str) -> Cow<'_, str> {
     if !text.chars().any(|c| picture(c).is_some()) {
         return Cow::Borrowed(text);
@@ -121,13 +121,7 @@ fn picture(c: char) -> Option<char> {
     match c {
         '\0'..='\x1f' => char::from_u32(0x2400 + u32::from(c)),
         '\x7f' => Some('\u{2421}'),
-        // C1 controls, line separators, and what reorders or hides text (Unicode TR 36).
-        '\u{80}'..='\u{9f}'
-        | '\u{2028}'..='\u{202e}'
-        | '\u{2066}'..='\u{2069}'
-        | '\u{206a}'..='\u{206f}'
-        | '\u{feff}'
-        | '\u{e0000}'..='\u{e007f}' => Some('\u{fffd}'),
+        _ if ayni::deceives(c) => Some('\u{fffd}'),
         _ => None,
     }
 }
@@ -195,6 +189,7 @@ mod tests {
         assert_eq!(clean("\x1b]0;owned\x07 \x1b[2J"), "␛]0;owned␇ ␛[2J");
         assert_eq!(clean("a\u{9b}31mb\u{202e}c\x7f"), "a\u{fffd}31mb\u{fffd}c␡");
         assert_eq!(clean("two\nlines"), "two␊lines");
+        assert_eq!(clean("a\u{200b}na\u{200f}\u{ad}"), "a\u{fffd}na\u{fffd}\u{fffd}");
     }
 
     #[test]

@@ -16,13 +16,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use ayni_core::Entropy;
 use ayni_core::keys::{AccountKey, DeviceCert, DeviceKey};
-use ayni_core::limits::MAX_NAME;
 use ayni_core::wire;
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
+use crate::name;
 
 /// The folder format that this version writes, and the newest that it knows.
 pub(crate) const FORMAT: u32 = 1;
@@ -167,17 +167,20 @@ impl DataFolder {
     /// Returns the settings; defaults where there are none. Blocking.
     ///
     /// # Errors
-    /// [`Error::Store`] for a malformed file, [`Error::Io`].
+    /// [`Error::Store`] for a malformed file or name, [`Error::Io`].
     pub(crate) fn config(&self) -> Result<Config> {
         let file = self.path.join("config.json");
         let Some(text) = read(&file)? else { return Ok(Config::default()) };
-        serde_json::from_slice(&text).map_err(|error| {
+        let invalid = |error: &dyn std::fmt::Display| {
             Error::Store(format!(
                 "the file {} is not valid ({error}); correct it, or remove it to start with \
                  defaults",
                 file.display()
             ))
-        })
+        };
+        let mut config: Config = serde_json::from_slice(&text).map_err(|error| invalid(&error))?;
+        config.name = name::check(&config.name).map_err(|error| invalid(&error))?;
+        Ok(config)
     }
 
     /// Replaces the settings. Blocking; durable when it returns.
@@ -369,10 +372,7 @@ fn name_from(variable: impl Fn(&str) -> Option<OsString>) -> String {
     ["USER", "LOGNAME", "USERNAME"]
         .into_iter()
         .filter_map(|name| variable(name)?.into_string().ok())
-        .map(|name| name.trim().to_owned())
-        .find(|name| {
-            !name.is_empty() && name.len() <= MAX_NAME && !name.chars().any(char::is_control)
-        })
+        .find_map(|name| name::check(&name).ok())
         .unwrap_or_else(|| "someone".to_owned())
 }
 
@@ -496,9 +496,13 @@ mod tests {
         folder.save_config(&config).expect("saved");
         assert_eq!(folder.config().expect("reads"), config);
         assert!(std::fs::read_to_string(&file).expect("reads").contains("later"));
-        std::fs::write(&file, r#"{"udp_port": "#).expect("writes");
-        let error = folder.config().expect_err("malformed").to_string();
-        assert!(error.contains("config.json") && !error.contains('\n'), "{error}");
+        let long = format!(r#"{{"name": "{}"}}"#, "a".repeat(200));
+        for bad in [r#"{"udp_port": "#, r#"{"name": " "}"#, r#"{"name": "a\u200bb"}"#, &long] {
+            std::fs::write(&file, bad).expect("writes");
+            let error = folder.config().expect_err("malformed").to_string();
+            assert!(error.contains("config.json") && !error.contains('\n'), "{error}");
+            assert_eq!(std::fs::read_to_string(&file).expect("reads"), bad, "kept as it is");
+        }
     }
 
     #[test]

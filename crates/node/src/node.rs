@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use ayni_core::chat::{Chat, TextError};
 use ayni_core::id::{AccountId, EventId, PeerId, RoomId};
-use ayni_core::limits::MAX_NAME;
 use ayni_core::proto;
 use ayni_core::room::Genesis;
 use ayni_core::ticket::Ticket;
@@ -27,7 +26,7 @@ use crate::service::{Forward, Offer, Provided};
 use crate::services::{self, CallLimits};
 use crate::store::Write;
 use crate::transport::Hold;
-use crate::{find, start, status};
+use crate::{find, name, start, status};
 
 /// How long gossip may take to say goodbye: a neighbor that does not read would hold it up for ever.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -78,9 +77,10 @@ impl Node {
     /// Changes the name shown to others, here and in every room.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for an empty name or one of more than 128 bytes; a failing disk.
+    /// [`Error::Invalid`] for an empty name, one of more than 128 bytes, or one with characters that
+    /// [deceive](crate::deceives); a failing disk.
     pub async fn set_name(&self, name: &str) -> Result<()> {
-        let name = check_name(name)?;
+        let name = name::check(name)?;
         self.inner.change_config(move |config| config.name = name).await?;
         for room in self.inner.rooms() {
             join::introduce(self.inner.clone(), room).await;
@@ -108,7 +108,7 @@ impl Node {
     /// # Errors
     /// [`Error::Invalid`] for an empty or long name; a failing disk.
     pub async fn create_room(&self, name: &str) -> Result<RoomInfo> {
-        let name = check_name(name)?;
+        let name = name::check(name)?;
         let genesis = Genesis::group(self.inner.keys.account.id(), self.inner.entropy()?);
         let room = contact::found(&self.inner, &genesis, Some(&name)).await?;
         Ok(room.info(&self.inner))
@@ -427,18 +427,4 @@ impl Node {
         inner.store.close().await;
         inner.tell(Event::Closed);
     }
-}
-
-fn check_name(name: &str) -> Result<String> {
-    let name = name.trim();
-    if name.is_empty() {
-        return Err(Error::Invalid("a name needs at least one character".into()));
-    }
-    if name.len() > MAX_NAME {
-        return Err(Error::Invalid(format!("a name has at most {MAX_NAME} bytes")));
-    }
-    if name.chars().any(char::is_control) {
-        return Err(Error::Invalid("a name has no control characters".into()));
-    }
-    Ok(name.to_owned())
 }
