@@ -148,7 +148,7 @@ pub(crate) enum Command {
         #[arg(id = "request", value_name = "DATA")]
         data: Option<String>,
         /// Seconds to wait for the reply
-        #[arg(long, value_name = "S", default_value_t = REQUEST_TIMEOUT_S, value_parser = seconds())]
+        #[arg(long, value_name = "S", default_value_t = REQUEST_TIMEOUT_S, value_parser = timeout())]
         timeout: u64,
     },
     /// Open a local port that leads to a peer's service, until stopped
@@ -248,7 +248,7 @@ pub(crate) struct Provide {
     pub(crate) tcp: Option<String>,
     /// Seconds that one call may take; with --tcp, seconds without a byte in either direction
     #[arg(long, value_name = "S", default_value_t = ServiceLimits::TIMEOUT.as_secs(),
-          value_parser = seconds())]
+          value_parser = timeout())]
     pub(crate) timeout: u64,
     /// Largest request, in bytes
     #[arg(long, value_name = "B", default_value_t = ServiceLimits::MAX_REQUEST,
@@ -279,6 +279,11 @@ fn network(text: &str) -> Result<Network, String> {
 
 fn seconds() -> clap::builder::RangedU64ValueParser {
     clap::value_parser!(u64).range(0..=LONGEST_WAIT_S)
+}
+
+/// What takes no time at all is no call.
+fn timeout() -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(1..=LONGEST_WAIT_S)
 }
 
 fn lasting(text: &str) -> Result<Duration, String> {

@@ -3,7 +3,9 @@
 //! Invariant: whatever the program does, an answer ends within its time and its reply keeps to its
 //! size; a program that is not done then is killed.
 
+use std::env;
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -43,6 +45,17 @@ impl Program {
             Ok(answer) => answer,
             Err(_) => Err(format!("the service took longer than {} s", self.timeout.as_secs())),
         }
+    }
+
+    /// Whether there is nothing to start, now: better told before anybody calls.
+    pub(crate) fn is_missing(&self) -> bool {
+        let Some(name) = self.argv.first().map(Path::new) else { return true };
+        if name.components().count() > 1 {
+            return !is_program(name);
+        }
+        // Windows looks in more places than these.
+        let Some(folders) = env::var_os("PATH").filter(|_| cfg!(unix)) else { return false };
+        !env::split_paths(&folders).any(|folder| is_program(&folder.join(name)))
     }
 
     fn start(&self, asker: &Asker) -> Result<Child, String> {
@@ -115,6 +128,17 @@ fn explain(status: ExitStatus, complaint: &[u8]) -> String {
     }
 }
 
+#[cfg(unix)]
+fn is_program(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_program(path: &Path) -> bool {
+    path.is_file() || path.with_added_extension(env::consts::EXE_EXTENSION).is_file()
+}
+
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
@@ -164,7 +188,19 @@ mod tests {
     #[tokio::test]
     async fn a_program_that_does_not_exist_is_told_without_its_path() {
         let missing = Program { argv: vec!["/no/such/program".into()], ..shell("") };
+        assert!(missing.is_missing());
         let told = answer(&missing, b"").await.expect_err("missing");
         assert!(told.contains("cannot be started") && !told.contains('/'), "{told}");
+    }
+
+    #[test]
+    fn a_program_is_looked_for_as_the_system_does() {
+        let program = |name: &str| Program { argv: vec![name.into()], ..shell("") };
+        assert!(!program("sh").is_missing());
+        assert!(!program("/bin/sh").is_missing());
+        assert!(program("/bin").is_missing(), "a folder");
+        assert!(program("no-such-program-anywhere").is_missing());
+        assert!(program("./no-such-program").is_missing());
+        assert!(program("/etc/passwd").is_missing(), "a file that cannot be run");
     }
 }

@@ -62,6 +62,8 @@ fn a_usage_error_is_one_line_and_2() {
         &["provide", "echo", "--tcp", "nowhere"],
         &["provide", "echo", "--tcp", "127.0.0.1:1", "--", "cat"],
         &["provide", "echo", "--concurrency", "0", "--", "cat"],
+        &["provide", "echo", "--timeout", "0", "--", "cat"],
+        &["request", "peer", "echo", "--timeout", "0"],
         &["forward", "peer", "echo", "70000"],
         &["demo", "--peers", "1"],
         &["completions", "tcsh"],
@@ -238,6 +240,33 @@ fn saying_from_standard_input_drops_one_newline() {
     }
     let expected = ["plain", "one", "two\n", "three\nlines\nhere", " spaces "];
     assert_eq!(texts(&folder, &room), expected);
+}
+
+#[test]
+fn saying_on_a_folder_prints_the_result_only() {
+    let folder = TempFolder::new();
+    let room = family(&folder);
+    assert_eq!(ayni(&folder, &["say", &room, "hello"]).ok(), "");
+    let posted = ayni(&folder, &["--json", "say", &room, "hello"]).ok();
+    assert!(posted.starts_with(r#"{"event":""#) && posted.lines().count() == 1, "{posted}");
+}
+
+#[test]
+fn a_program_that_is_not_there_is_3_before_anything_is_ready() {
+    let folder = TempFolder::new();
+    for program in ["no-such-program-anywhere", "/no/such/program"] {
+        let line = ayni(&folder, &["provide", "echo", "--", program]).fails(3);
+        assert!(line.contains(program), "{line}");
+    }
+}
+
+#[test]
+fn a_port_in_use_is_told_once() {
+    let folder = TempFolder::new();
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    let http = taken.local_addr().expect("bound").to_string();
+    let line = ayni(&folder, &["up", "--no-open", "--http", &http]).fails(1);
+    assert_eq!(line.matches("in use").count(), 1, "{line}");
 }
 
 #[test]

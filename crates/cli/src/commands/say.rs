@@ -6,10 +6,7 @@ use ayni_web::api::{ErrorCode, Posted, PostedDirect};
 
 use crate::ask;
 use crate::output::{Out, Result, count};
-use crate::session::{Backend, Need, Session};
-
-/// What a person reads after saying something on a folder that no node serves.
-const LATER: &str = "kept; it is delivered when `ayni` runs and reaches them";
+use crate::session::{Need, Session};
 
 /// Says something in a room.
 pub(crate) async fn say(session: &mut Session, room: &str, text: String) -> anyhow::Result<()> {
@@ -18,7 +15,7 @@ pub(crate) async fn say(session: &mut Session, room: &str, text: String) -> anyh
     session
         .with_node(Need::Folder, async |node, out| {
             let event = node.client.say(room, &text).await?;
-            Ok(acknowledge(&Posted { event }, node, out)?)
+            Ok(acknowledge(&Posted { event }, out)?)
         })
         .await
 }
@@ -47,7 +44,7 @@ async fn send_direct(
     session
         .with_node(need, async |node, out| {
             let posted: PostedDirect = node.client.dm(who, text).await?;
-            Ok(acknowledge(&posted, node, out)?)
+            Ok(acknowledge(&posted, out)?)
         })
         .await
 }
@@ -80,13 +77,7 @@ pub(crate) async fn broadcast(
         .await
 }
 
-/// Prints the event for scripts, and for people only what they would not expect.
-fn acknowledge(posted: &impl serde::Serialize, node: &Backend, out: &mut Out) -> Result {
-    if out.is_json() {
-        out.object(posted)
-    } else if node.is_local() {
-        out.line(LATER)
-    } else {
-        Ok(())
-    }
+/// Prints the event for scripts; a person has typed what was said.
+fn acknowledge(posted: &impl serde::Serialize, out: &mut Out) -> Result {
+    if out.is_json() { out.object(posted) } else { Ok(()) }
 }

@@ -31,6 +31,11 @@ pub(crate) async fn provide(session: &mut Session, offer: Provide) -> anyhow::Re
     let timeout = Duration::from_secs(offer.timeout);
     let program = Program { argv: offer.command, timeout, max_reply: offer.max_reply };
     let is_program = offer.tcp.is_none();
+    if is_program && program.is_missing() {
+        let name = program.argv.first().map(|name| name.to_string_lossy()).unwrap_or_default();
+        let what = format!("there is no program {} to run", clean(&name));
+        return Err(failure(Code::NotFound, what));
+    }
     let options = ProvideOptions {
         name: offer.name,
         allow: offer.allow,

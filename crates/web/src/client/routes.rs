@@ -217,7 +217,7 @@ fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
     })
 }
 
-fn whole_seconds(time: Duration) -> u64 {
+pub(super) fn whole_seconds(time: Duration) -> u64 {
     time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0))
 }
 

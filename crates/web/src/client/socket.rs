@@ -135,7 +135,7 @@ impl ProvideOptions {
     fn query(&self) -> Vec<(&'static str, String)> {
         let mut query = vec![("name", self.name.clone())];
         query.extend(self.allow.iter().map(|allow| ("allow", allow.clone())));
-        let seconds = self.timeout.map(|timeout| timeout.as_secs().max(1).to_string());
+        let seconds = self.timeout.map(|timeout| super::routes::whole_seconds(timeout).to_string());
         let options = [
             ("tcp", self.tcp.clone()),
             ("timeout_s", seconds),
