@@ -19,6 +19,8 @@ use crate::keys::{Bytes32, context, derive};
 /// Bytes that sealing adds: the nonce in front, the tag behind.
 pub const SEAL_OVERHEAD: usize = NONCE_LEN + 16;
 const NONCE_LEN: usize = 24;
+/// For keys that seal one thing only.
+const NO_NONCE: [u8; NONCE_LEN] = [0; NONCE_LEN];
 
 /// The secret of one epoch, 32 bytes. `Debug` shows nothing of it.
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
@@ -84,6 +86,34 @@ impl EpochSecret {
         let (nonce, text) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(OpenError)?;
         let payload = Payload { msg: text, aad: header };
         self.cipher(room).decrypt(&XNonce::from(*nonce), payload).map_err(|_| OpenError)
+    }
+
+    /// Seals the secret of an epoch that this one follows: whoever has this one has that one too.
+    pub fn wrap(&self, room: RoomId, parent: &Self) -> Vec<u8> {
+        let Ok(sealed) =
+            self.wrap_cipher(room, parent.id(room)).encrypt(&XNonce::from(NO_NONCE), &parent.0[..])
+        else {
+            unreachable!("32 bytes are below the cipher's limit")
+        };
+        sealed
+    }
+
+    /// Opens what [`Self::wrap`] made of the secret of the epoch `parent`.
+    ///
+    /// # Errors
+    /// [`OpenError`]: another key, altered bytes, or the secret of another epoch.
+    pub fn unwrap(&self, room: RoomId, parent: EpochId, sealed: &[u8]) -> Result<Self, OpenError> {
+        let opened = self.wrap_cipher(room, parent).decrypt(&XNonce::from(NO_NONCE), sealed);
+        let secret = Self(opened.map_err(|_| OpenError)?.try_into().map_err(|_| OpenError)?);
+        if secret.id(room) == parent { Ok(secret) } else { Err(OpenError) }
+    }
+
+    /// A key of its own for each pair of epochs: it seals one secret and nothing else.
+    fn wrap_cipher(&self, room: RoomId, parent: EpochId) -> XChaCha20Poly1305 {
+        let mut key = derive(context::EPOCH_WRAP, &[&self.0, &room.0, &parent.0]);
+        let cipher = XChaCha20Poly1305::new(&key.into());
+        key.zeroize();
+        cipher
     }
 
     fn cipher(&self, room: RoomId) -> XChaCha20Poly1305 {

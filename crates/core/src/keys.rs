@@ -54,6 +54,8 @@ pub mod context {
     pub const EPOCH_ID: &str = "ayni epoch id v1";
     /// Key that seals bodies, from an epoch's secret.
     pub const EPOCH_BODY: &str = "ayni epoch body v1";
+    /// Key that seals a parent's secret, from an epoch's secret.
+    pub const EPOCH_WRAP: &str = "ayni epoch wrap v1";
     /// Gossip topic, from an epoch's secret.
     pub const EPOCH_TOPIC: &str = "ayni epoch topic v1";
     /// State hash of a room.

@@ -20,6 +20,12 @@ pub const MAX_CONTROL_DEPS: usize = 8;
 pub const MAX_CHAT_DEPS: usize = 4;
 /// Longest display name of a person or a room, in UTF-8 bytes.
 pub const MAX_NAME: usize = 128;
+/// Longest topic of a room.
+pub const MAX_TOPIC: usize = 1024;
+/// Most headers of void events in one proof of a fork.
+pub const MAX_FORK_VOID: usize = 32;
+/// Most control events that are kept of one log beyond its end: others may depend on them.
+pub const MAX_VOID_EVENTS: u64 = 4096;
 /// Longest name of a service, without its version.
 pub const MAX_SERVICE_NAME: usize = 64;
 /// Most services listed in one `Hello`.

@@ -162,7 +162,7 @@ fn signed_vectors_verify() {
 
     let names: Vec<_> =
         vectors::all().into_iter().filter(|(it, _)| it.starts_with("control_")).collect();
-    assert_eq!(names.len(), 8);
+    assert_eq!(names.len(), 14);
     for (name, bytes) in names {
         assert_eq!(Control::from_bytes(&bytes).expect(name).to_bytes(), bytes, "{name}");
     }

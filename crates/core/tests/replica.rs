@@ -9,7 +9,8 @@ use ayni_core::limits::{MAX_AHEAD_MS, MAX_CHAT_DEPS, MAX_CONTROL_DEPS, MAX_RUNS_
 use ayni_core::log::{Frontier, Lane};
 use ayni_core::room::{Control, Genesis, Reject, Room, Run};
 use kit::{
-    DAY, Forged, Person, START, admission, deliver, invite, offer, offer_run, replica, take,
+    DAY, Forged, Person, START, admission, deliver, invite, offer, offer_run, replica, room_name,
+    take,
 };
 use proptest::prelude::*;
 
@@ -118,7 +119,7 @@ fn hazard_1_a_fork_is_refused_and_changes_nothing() {
     assert_eq!(offer(&mut room, &branch[3]).expect("goes on").events.len(), 1);
 
     // In the control lane as well.
-    let name = |name: &str| Control::RoomName(name.into());
+    let name = |name: &str| room_name(name);
     let (mut device, mut clone) = (replica(&founder, &device, &control), clone);
     let first = founder.state(&mut device, &name("one"), START + 9);
     let second = founder.state(&mut clone, &name("two"), START + 9);
@@ -157,9 +158,7 @@ fn hazard_13_an_event_from_the_future_is_kept_and_pins_nothing() {
     for secret in replica.secrets() {
         again.learn_secret(secret.1.clone());
     }
-    for event in &all {
-        again.restore_control(event.clone());
-    }
+    again.restore_control(all.clone());
     for (log, state) in replica.logs().iter().filter(|(log, _)| log.lane == Lane::Chat) {
         let newest = if *log == future.log() { future.header().time } else { word.header().time };
         for held in state.runs() {
@@ -180,9 +179,7 @@ fn hazard_2_a_restored_replica_goes_on_where_it_was() {
     let (mut room, control) = founder.found();
     let said: Vec<_> = (0..5).map(|n| founder.say(&mut room, "before", START + n)).collect();
     let mut again = Room::new(room.id(), founder.id());
-    for event in &control {
-        again.restore_control(event.clone());
-    }
+    again.restore_control(control.clone());
     let log = founder.log(Lane::Chat, 0);
     let held = *room.logs().log(&log).and_then(|state| state.tip()).expect("five");
     again.restore_run(log, held, said[4].header().time, START);
@@ -195,7 +192,7 @@ fn hazard_2_a_restored_replica_goes_on_where_it_was() {
     let word = founder.say(&mut again, "after", START - DAY);
     assert_eq!((word.seq(), word.header().prev), (5, Some(said[4].id())));
     assert!(word.header().time > said[4].header().time);
-    let name = founder.state(&mut again, &Control::RoomName("after".into()), START - DAY);
+    let name = founder.state(&mut again, &room_name("after"), START - DAY);
     assert_eq!((name.seq(), name.header().prev), (4, Some(control[3].id())));
     assert!(name.header().time > word.header().time);
 }
@@ -231,11 +228,11 @@ fn many_heads_are_named_over_several_events() {
         })
         .collect();
     assert_eq!(deliver(&mut room, &names), vec![]);
-    let next = founder.state(&mut room, &Control::RoomName("all".into()), START + 2);
+    let next = founder.state(&mut room, &room_name("all"), START + 2);
     assert_eq!(next.header().deps.len(), MAX_CONTROL_DEPS);
-    let after = founder.state(&mut room, &Control::RoomName("some".into()), START + 3);
+    let after = founder.state(&mut room, &room_name("some"), START + 3);
     assert_eq!(after.header().deps.len(), MAX_CONTROL_DEPS);
-    let last = founder.state(&mut room, &Control::RoomName("rest".into()), START + 4);
+    let last = founder.state(&mut room, &room_name("rest"), START + 4);
     assert_eq!(last.header().deps.len(), 4);
 }
 

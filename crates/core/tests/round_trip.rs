@@ -14,7 +14,9 @@ use ayni_core::proto::{
     JoinRequest, KeysReply, KeysRequest, Open, Opened, Profile, ReplyHead, ServiceDescriptor,
 };
 use ayni_core::room::{
-    Admit, Control, Cut, EpochBody, Genesis, GenesisBody, History, Invite, Kind, LogCut, Policies,
+    Admit, Control, Cut, EpochBody, Fork, Genesis, GenesisBody, Grant, HeaderBytes, History,
+    Invite, Kind, LogCut, Policies, Remove, Revoke, Role, Set, Setting, SignedHeader, Upgrade,
+    Wrap,
 };
 use ayni_core::sync::frame::{LogRuns, SyncFrame, Want, from_frontier, to_frontier};
 use ayni_core::ticket::{Addr, PeerAddr, Ticket};
@@ -125,26 +127,78 @@ fn request() -> impl Strategy<Value = JoinRequest> {
 }
 
 fn control() -> impl Strategy<Value = Control> {
-    let invite = (bytes32(), option::of(any::<u32>()), any::<u64>())
-        .prop_map(|(key, uses, expires_ms)| Invite { key: InviteKey(key), uses, expires_ms });
-    let epoch = (bytes32(), vec(bytes32().prop_map(EpochId), 0..8))
-        .prop_map(|(commitment, parents)| EpochBody { commitment: Bytes32(commitment), parents });
-    let end = (log(), 1u64.., bytes32()).prop_map(|(log, len, last)| LogCut {
-        log,
-        len,
-        last: EventId(last),
+    let low = prop_oneof![Just(Role::Reader), Just(Role::Member)];
+    let invite = (bytes32(), option::of(any::<u32>()), any::<u64>(), low).prop_map(
+        |(key, uses, expires_ms, role)| Invite { key: InviteKey(key), uses, expires_ms, role },
+    );
+    let parent = (bytes32().prop_map(EpochId), vec(any::<u8>(), 0..60).prop_map(Wrap));
+    let epoch = (bytes32(), vec(parent, 0..8)).prop_map(|(commitment, parents)| {
+        let (parents, wraps) = parents.into_iter().unzip();
+        EpochBody { commitment: Bytes32(commitment), parents, wraps }
     });
     prop_oneof![
         (genesis(), cert())
             .prop_map(|(genesis, cert)| Control::Genesis(GenesisBody { genesis, cert })),
-        "\\PC{0,30}".prop_map(Control::RoomName),
+        setting().prop_map(|(cites, setting)| Control::Set(Set { cites, setting })),
         "\\PC{0,30}".prop_map(Control::Profile),
         invite.prop_map(Control::Invite),
         (request(), any::<u32>())
             .prop_map(|(request, term)| Control::Admit(Box::new(Admit::new(request, term)))),
         epoch.prop_map(Control::Epoch),
-        vec(end, 0..5).prop_map(|logs| Control::Leave(Cut { logs })),
+        vec(end(), 0..5).prop_map(|logs| Control::Leave(Cut { logs })),
+        (bytes32(), any::<u32>(), role(), cites()).prop_map(|(account, term, role, cites)| {
+            Control::Grant(Grant { account: AccountId(account), term, role, cites })
+        }),
+        (bytes32(), any::<u32>(), option::of(role()), vec(end(), 0..5), cites()).prop_map(
+            |(account, term, then, logs, cites)| {
+                let (account, cut) = (AccountId(account), Cut { logs });
+                Control::Remove(Remove { account, term, then, cut, cites })
+            }
+        ),
+        (bytes32(), cites())
+            .prop_map(|(key, cites)| Control::Revoke(Revoke { invite: InviteKey(key), cites })),
+        fork().prop_map(|fork| Control::Fork(Box::new(fork))),
+        (any::<u32>(), cites())
+            .prop_map(|(rules, cites)| Control::Upgrade(Upgrade { rules, cites })),
+        Just(Control::Merge),
     ]
+}
+
+fn end() -> impl Strategy<Value = LogCut> {
+    (log(), 1u64.., bytes32()).prop_map(|(log, len, last)| LogCut { log, len, last: EventId(last) })
+}
+
+fn fork() -> impl Strategy<Value = Fork> {
+    let void = vec(signed().prop_map(|it| HeaderBytes(it.header)), 0..4);
+    (signed(), signed(), void).prop_map(|(one, other, void)| Fork { one, other, void })
+}
+
+fn role() -> impl Strategy<Value = Role> {
+    prop_oneof![Just(Role::Reader), Just(Role::Member), Just(Role::Admin), Just(Role::Founder)]
+}
+
+fn cites() -> impl Strategy<Value = Option<EventId>> {
+    option::of(bytes32().prop_map(EventId))
+}
+
+fn signed() -> impl Strategy<Value = SignedHeader> {
+    (vec(any::<u8>(), 0..200), sig())
+        .prop_map(|(header, signature)| SignedHeader { header, signature })
+}
+
+fn setting() -> impl Strategy<Value = (Option<EventId>, Setting)> {
+    let role = || prop_oneof![Just(Role::Member), Just(Role::Admin), Just(Role::Founder)];
+    let setting = prop_oneof![
+        "\\PC{0,30}".prop_map(Setting::Name),
+        "\\PC{0,30}".prop_map(Setting::Topic),
+        option::of(bytes32().prop_map(Bytes32)).prop_map(Setting::Picture),
+        role().prop_map(Setting::WhoInvites),
+        role().prop_map(Setting::WhoPosts),
+        role().prop_map(Setting::WhoPins),
+        prop_oneof![Just(History::FromStart), Just(History::FromJoining)]
+            .prop_map(Setting::History),
+    ];
+    (cites(), setting)
 }
 
 fn addr() -> impl Strategy<Value = PeerAddr> {

@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::model::MessageKind;
 use crate::rooms::live::Live;
-use crate::rooms::{RoomHandle, contact, join, keys, live, messages, sync};
+use crate::rooms::{RoomHandle, contact, forks, join, keys, live, messages, sync};
 use crate::services::Registry;
 use crate::start;
 use crate::store::Store;
@@ -500,6 +500,10 @@ impl Inner {
                 self.callers_changed.notify_one();
             }
             Effect::Epoch(_) => self.want_secrets(room),
+            Effect::Forked(log) => {
+                let task = forks::declare(self.clone(), room.clone(), *log);
+                self.tasks.spawn(self.cancel.clone().run_until_cancelled_owned(task));
+            }
             _ => {}
         }
     }

@@ -38,8 +38,9 @@ mod status;
 mod store;
 mod transport;
 
-pub use ayni_core::id::{AccountId, EventId, PeerId, RoomId};
+pub use ayni_core::id::{AccountId, EventId, InviteKey, PeerId, RoomId};
 pub use ayni_core::limits;
+pub use ayni_core::room::{History, Role, Setting, UnknownRole};
 pub use ayni_core::ticket::Ticket;
 pub use builder::{Builder, Network, data_folder};
 pub use error::{Error, ErrorKind, Result};

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ayni_core::id::{AccountId, EventId, PeerId, RoomId};
+use ayni_core::id::{AccountId, EventId, InviteKey, PeerId, RoomId};
+use ayni_core::room::Role;
 
 use crate::builder::Network;
 
@@ -44,6 +45,12 @@ pub struct RoomInfo {
     pub unread: u64,
     /// Whether this account is a member (false after leaving).
     pub joined: bool,
+    /// Whether this account was removed by another member, as far as is known here.
+    pub removed: bool,
+    /// What this account may do here, while it is a member.
+    pub role: Option<Role>,
+    /// What the room is about.
+    pub topic: String,
 }
 
 /// One member of a room: an account, on one of its devices.
@@ -57,6 +64,8 @@ pub struct Member {
     pub name: String,
     /// Whether it founded the room.
     pub founder: bool,
+    /// What it may do.
+    pub role: Role,
     /// Whether it is this node's own account.
     pub me: bool,
     /// Whether a device of it is connected to this node now.
@@ -161,12 +170,36 @@ pub struct InviteOptions {
     pub uses: Option<u32>,
     /// How long it can be used.
     pub expires_in: Duration,
+    /// The role of who joins with it: reader or member.
+    pub role: Role,
+}
+
+/// An invitation of a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InviteInfo {
+    /// Its public key: what names it.
+    pub invite: InviteKey,
+    /// Who invites.
+    pub inviter: AccountId,
+    /// The inviter's name.
+    pub inviter_name: String,
+    /// How many accounts may join with it; none: any number.
+    pub uses: Option<u32>,
+    /// How many did.
+    pub used: usize,
+    /// When it expires, Unix milliseconds.
+    pub expires_ms: u64,
+    /// The role of who joins with it.
+    pub role: Role,
+    /// Whether someone could still join with it: it was not revoked, is not used up or expired, and
+    /// its inviter was not removed.
+    pub open: bool,
 }
 
 impl Default for InviteOptions {
     /// Unlimited uses, seven days.
     fn default() -> Self {
-        Self { uses: None, expires_in: Duration::from_hours(7 * 24) }
+        Self { uses: None, expires_in: Duration::from_hours(7 * 24), role: Role::Member }
     }
 }
 

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ayni_core::chat::{Chat, TextError};
-use ayni_core::id::{AccountId, EventId, PeerId, RoomId};
+use ayni_core::id::{AccountId, EventId, InviteKey, PeerId, RoomId};
 use ayni_core::proto;
-use ayni_core::room::Genesis;
+use ayni_core::room::{Genesis, Role, Setting};
 use ayni_core::ticket::Ticket;
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -18,10 +18,10 @@ use crate::error::{Error, Result};
 use crate::event::{Event, EventStream};
 use crate::inner::Inner;
 use crate::model::{
-    Finding, Identity, InviteOptions, Member, MessagePage, MessageQuery, PeerInfo, RoomInfo,
-    RoomKind, ServiceInfo, Status,
+    Finding, Identity, InviteInfo, InviteOptions, Member, MessagePage, MessageQuery, PeerInfo,
+    RoomInfo, RoomKind, ServiceInfo, Status,
 };
-use crate::rooms::{RoomHandle, contact, invite, join, messages};
+use crate::rooms::{RoomHandle, contact, govern, invite, join, messages};
 use crate::service::{Forward, Offer, Provided};
 use crate::services::{self, CallLimits};
 use crate::store::Write;
@@ -172,6 +172,48 @@ impl Node {
         Ok(status::members(&self.inner, &room))
     }
 
+    /// Gives a member a role, or someone who left or was removed a new membership. To lower someone's
+    /// role takes more than to raise it: see `docs/rooms.md`.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Denied`] when this account may not.
+    pub async fn set_role(&self, room: RoomId, account: AccountId, role: Role) -> Result<()> {
+        govern::set_role(&self.inner, &self.handle(room)?, account, role).await
+    }
+
+    /// Removes a member: it reads nothing that is said from now on, and what it says does not count.
+    ///
+    /// # Errors
+    /// As [`Self::set_role`].
+    pub async fn remove_member(&self, room: RoomId, account: AccountId) -> Result<()> {
+        govern::remove(&self.inner, &self.handle(room)?, account).await
+    }
+
+    /// Sets a room up in one respect.
+    ///
+    /// # Errors
+    /// As [`Self::set_role`]; [`Error::Invalid`] for a value beyond its limits.
+    pub async fn set_room(&self, room: RoomId, setting: Setting) -> Result<()> {
+        govern::set(&self.inner, &self.handle(room)?, &setting).await
+    }
+
+    /// Returns the invitations of a room, open ones first, the newest to expire first.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn invites(&self, room: RoomId) -> Result<Vec<InviteInfo>> {
+        let room = self.handle(room)?;
+        Ok(govern::invites(&self.inner, &room))
+    }
+
+    /// Ends an invitation: one's own, or with authority anyone's.
+    ///
+    /// # Errors
+    /// As [`Self::set_role`].
+    pub async fn revoke_invite(&self, room: RoomId, invite: InviteKey) -> Result<()> {
+        govern::revoke(&self.inner, &self.handle(room)?, invite).await
+    }
+
     // Messages
 
     /// Says something in a room. Returns when it is durable here; it is delivered as soon as
@@ -183,15 +225,7 @@ impl Node {
     pub async fn say(&self, room: RoomId, text: &str) -> Result<EventId> {
         let chat =
             Chat::message(text).map_err(|error: TextError| Error::Invalid(error.to_string()))?;
-        let room = self.handle(room)?;
-        let entropy = self.inner.entropy()?;
-        let device = &self.inner.keys.device;
-        let events = room
-            .change(&self.inner, |replica, now| {
-                Ok(replica.author_chat(device, &chat, now, &entropy)?)
-            })
-            .await??;
-        events.last().map(ayni_core::event::Event::id).ok_or(Error::Closed)
+        govern::say(&self.inner, &self.handle(room)?, &chat).await
     }
 
     /// Says something in every room that this account is a member of.

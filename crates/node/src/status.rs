@@ -28,6 +28,7 @@ pub(crate) fn members(inner: &Inner, room: &RoomHandle) -> Vec<Member> {
             account: *account,
             name: named.unwrap_or_else(|| inner.account_name(account)),
             founder: info.founder,
+            role: info.role().unwrap_or_default(),
             me: *account == mine,
             online: *account == mine || devices.iter().any(|device| connected.contains(device)),
             devices,

@@ -18,7 +18,7 @@ use ayni_core::keys::{AccountKey, DeviceCert, DeviceKey, InviteSecret};
 use ayni_core::limits::MAX_GOSSIP_EVENT;
 use ayni_core::log::Lane;
 use ayni_core::proto::Gossip;
-use ayni_core::room::{Accepted, AuthorError, Control, Genesis, Invite, Room};
+use ayni_core::room::{Accepted, AuthorError, Control, Genesis, Invite, Role, Room, Setting};
 use ayni_core::sync::{Claims, Violation};
 use ayni_core::wire;
 
@@ -257,7 +257,70 @@ impl Peer {
     ) -> Result<(Event, Vec<Outgoing>), AuthorError> {
         let chat = Chat::Message(text.to_owned());
         let entropy = dice.bytes();
-        self.author(now, |room, key, now| room.author_chat(key, &chat, now, &entropy))
+        let minted = self.mint_where_needed(now, dice);
+        let (event, mut out) =
+            self.author(now, |room, key, now| room.author_chat(key, &chat, now, &entropy))?;
+        out.extend(minted);
+        Ok((event, out))
+    }
+
+    /// Mints an epoch where there is none to seal with, or only an old one.
+    fn mint_where_needed(&mut self, now: Millis, dice: &mut Dice) -> Vec<Outgoing> {
+        let clock = self.clock(now);
+        if !self.room().is_some_and(|room| room.am_member() && room.needs_epoch(clock)) {
+            return vec![];
+        }
+        let secret = EpochSecret::new(dice.bytes());
+        let kept = secret.clone();
+        match self.author(now, |room, key, now| room.author_epoch(key, secret, now)) {
+            Ok((_, out)) => {
+                self.store.keep_secret(kept);
+                out
+            }
+            Err(_) => vec![],
+        }
+    }
+
+    /// Removes a member, and mints an epoch that it does not get.
+    ///
+    /// # Errors
+    /// [`AuthorError`], also where it does not run.
+    pub fn remove(
+        &mut self,
+        account: AccountId,
+        now: Millis,
+        dice: &mut Dice,
+    ) -> Result<(Event, Vec<Outgoing>), AuthorError> {
+        let (event, mut out) =
+            self.author(now, |room, key, now| room.author_remove(key, account, now))?;
+        out.extend(self.mint_where_needed(now, dice));
+        Ok((event, out))
+    }
+
+    /// Gives a member a role.
+    ///
+    /// # Errors
+    /// [`AuthorError`], also where it does not run.
+    pub fn give_role(
+        &mut self,
+        account: AccountId,
+        role: Role,
+        now: Millis,
+    ) -> Result<(Event, Vec<Outgoing>), AuthorError> {
+        self.author(now, |room, key, now| room.author_role(key, account, role, now))
+    }
+
+    /// Names the room.
+    ///
+    /// # Errors
+    /// [`AuthorError`], also where it does not run.
+    pub fn name_room(
+        &mut self,
+        name: &str,
+        now: Millis,
+    ) -> Result<(Event, Vec<Outgoing>), AuthorError> {
+        let setting = Setting::Name(name.to_owned());
+        self.author(now, |room, key, now| room.author_setting(key, &setting, now))
     }
 
     /// States something in the control lane.
@@ -290,7 +353,8 @@ impl Peer {
         expires_ms: Millis,
         now: Millis,
     ) -> Result<(Invited, Event, Vec<Outgoing>), AuthorError> {
-        let invite = Invite { key: secret.key(), uses: None, expires_ms };
+        let (key, role) = (secret.key(), Role::Member);
+        let invite = Invite { key, uses: None, expires_ms, role };
         let (event, out) =
             self.author(now, |room, key, now| room.author_invite(key, invite, now))?;
         Ok((Invited { room: event.header().room, secret }, event, out))
@@ -304,9 +368,9 @@ impl Peer {
         let now = self.clock(now);
         let room = self.running.as_mut().and_then(|running| running.room.as_mut());
         let accepted = author(room.ok_or(AuthorError::NotAMember)?, &self.me.key, now)?;
-        let event = accepted.events.first().cloned().ok_or(AuthorError::NotAMember)?;
+        let event = accepted.events.last().cloned().ok_or(AuthorError::NotThere)?;
         self.commit(&accepted);
-        let out = self.gossip(&event, None);
+        let out = accepted.events.iter().flat_map(|event| self.gossip(event, None)).collect();
         Ok((event, out))
     }
 

@@ -77,9 +77,7 @@ impl Store {
         for secret in &self.secrets {
             room.learn_secret(secret.clone());
         }
-        for event in &self.control {
-            room.restore_control(event.clone());
-        }
+        room.restore_control(self.control.iter().cloned());
         for (log, events) in &self.chat {
             let runs: Runs = events.keys().map(|seq| *seq..*seq + 1).collect();
             for range in runs.ranges() {

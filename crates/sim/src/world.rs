@@ -319,10 +319,14 @@ impl World {
         match act {
             Act::Say(text) => self.say(&text),
             Act::Rename(name, room) => {
-                let control = if room { Control::RoomName(name) } else { Control::Profile(name) };
-                if let Some(no) = self.someone()
-                    && let Ok((_, out)) = self.peers[no].state(&control, self.now)
-                {
+                let Some(no) = self.someone() else { return };
+                let renamed = if room {
+                    self.peers[no].name_room(&name, self.now)
+                } else {
+                    self.peers[no].state(&Control::Profile(name), self.now)
+                };
+                // Who may not name the room does not.
+                if let Ok((_, out)) = renamed {
                     self.send(no, out);
                 }
             }

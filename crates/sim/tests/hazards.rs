@@ -99,7 +99,7 @@ fn hazard_1_two_branches_of_control_are_refused_without_end_or_crash() {
     let mut world = quiet(9);
     let key = world.peers()[3].identity().key.clone();
     let now = world.now();
-    let name = |text: &str| Control::RoomName(text.into());
+    let name = |text: &str| Control::Profile(text.into());
     let mut one = world.peers()[3].room().expect("a member").clone();
     let mut other = one.clone();
     world.act(Act::Stop(3));

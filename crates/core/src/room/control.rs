@@ -5,11 +5,15 @@
 
 use minicbor::{Decode, Encode};
 
-use super::genesis::Genesis;
+use super::genesis::{Genesis, History};
+use super::role::Role;
 use crate::clock::Millis;
-use crate::id::{EpochId, EventId, InviteKey, PeerId, RoomId};
+use crate::event::Event;
+use crate::id::{AccountId, EpochId, EventId, InviteKey, PeerId, RoomId};
 use crate::keys::{Bytes32, DeviceCert, Sig};
-use crate::limits::{MAX_CUT_LOGS, MAX_EPOCH_PARENTS, MAX_NAME};
+use crate::limits::{
+    MAX_CUT_LOGS, MAX_EPOCH_PARENTS, MAX_FORK_VOID, MAX_HEADER, MAX_NAME, MAX_TOPIC,
+};
 use crate::log::LogId;
 use crate::proto::{JoinClaim, JoinRequest};
 use crate::wire;
@@ -21,9 +25,9 @@ pub enum Control {
     /// The room's start; the first event of a founder's log.
     #[n(0)]
     Genesis(#[n(0)] GenesisBody),
-    /// The room's name.
+    /// The room is set up in one respect.
     #[n(1)]
-    RoomName(#[n(0)] String),
+    Set(#[n(0)] Set),
     /// The author's own name.
     #[n(2)]
     Profile(#[n(0)] String),
@@ -40,6 +44,229 @@ pub enum Control {
     /// term where the cut says.
     #[n(6)]
     Leave(#[n(0)] Cut),
+    /// A role for an account: more than it has, or a new term after its last one ended.
+    #[n(7)]
+    Grant(#[n(0)] Grant),
+    /// The end of an account's term.
+    #[n(8)]
+    Remove(#[n(0)] Remove),
+    /// The end of an invite.
+    #[n(9)]
+    Revoke(#[n(0)] Revoke),
+    /// The proof that a device signed two events at one position of a log.
+    #[n(10)]
+    Fork(#[n(0)] Box<Fork>),
+    /// From here on the room follows newer rules.
+    #[n(11)]
+    Upgrade(#[n(0)] Upgrade),
+    /// Nothing but its dependencies: it gathers more heads than one event can name.
+    #[n(12)]
+    Merge,
+}
+
+/// By what someone acts who has authority: the event that gave it the role, in the term of its log.
+/// None: as a founder whom the genesis names.
+///
+/// A cited event must have been accepted before the one that cites it, like a dependency.
+pub type Cites = Option<EventId>;
+
+/// One respect in which a room is set up; the author needs authority.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Set {
+    /// By what the author may.
+    #[n(0)]
+    pub cites: Cites,
+    /// What is set.
+    #[n(1)]
+    pub setting: Setting,
+}
+
+/// A setting of a room.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Setting {
+    /// The room's name.
+    #[n(0)]
+    Name(#[n(0)] String),
+    /// What it is about.
+    #[n(1)]
+    Topic(#[n(0)] String),
+    /// Its picture, by the hash of its bytes.
+    #[n(2)]
+    Picture(#[n(0)] Option<Bytes32>),
+    /// The least role that may invite. Kept to by who invites and who admits.
+    #[n(3)]
+    WhoInvites(#[n(0)] Role),
+    /// The least role whose messages are shown, from the time of this event on.
+    #[n(4)]
+    WhoPosts(#[n(0)] Role),
+    /// The least role that may pin messages.
+    #[n(5)]
+    WhoPins(#[n(0)] Role),
+    /// What newcomers may read from now on.
+    #[n(6)]
+    History(#[n(0)] History),
+}
+
+impl Setting {
+    fn is_within_limits(&self) -> bool {
+        match self {
+            Self::Name(name) => name.len() <= MAX_NAME,
+            Self::Topic(topic) => topic.len() <= MAX_TOPIC,
+            Self::WhoInvites(role) | Self::WhoPosts(role) | Self::WhoPins(role) => {
+                *role >= Role::Member
+            }
+            Self::Picture(_) | Self::History(_) => true,
+        }
+    }
+}
+
+/// A role for an account.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Grant {
+    /// Who.
+    #[n(0)]
+    pub account: AccountId,
+    /// For which term of its membership.
+    #[n(1)]
+    pub term: u32,
+    /// What; at most the author's own role.
+    #[n(2)]
+    pub role: Role,
+    /// By what the author may.
+    #[n(3)]
+    pub cites: Cites,
+}
+
+/// The end of an account's term; who is demoted goes on in the next term.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Remove {
+    /// Who.
+    #[n(0)]
+    pub account: AccountId,
+    /// Which term ends.
+    #[n(1)]
+    pub term: u32,
+    /// The role in the next term; none: it is out.
+    #[n(2)]
+    pub then: Option<Role>,
+    /// Where its logs end. A control log never ends before what this event's dependencies contain.
+    #[n(3)]
+    pub cut: Cut,
+    /// By what the author may.
+    #[n(4)]
+    pub cites: Cites,
+}
+
+/// The end of an invite: whom it admitted in the past of this event stays.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Revoke {
+    /// The invite.
+    #[n(0)]
+    pub invite: InviteKey,
+    /// By what the author may; not looked at where it is the inviter.
+    #[n(1)]
+    pub cites: Cites,
+}
+
+/// Two events that a device signed at one position of a log.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Fork {
+    /// The one.
+    #[n(0)]
+    pub one: SignedHeader,
+    /// The other.
+    #[n(1)]
+    pub other: SignedHeader,
+    /// Headers of control events of this log from that position on, whose ids others may name as
+    /// dependencies: they count as known, and as nothing else.
+    #[n(2)]
+    pub void: Vec<HeaderBytes>,
+}
+
+/// A header's bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(transparent)]
+pub struct HeaderBytes(#[cbor(n(0), with = "minicbor::bytes")] pub Vec<u8>);
+
+/// A header and its signature.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct SignedHeader {
+    /// The header's bytes.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub header: Vec<u8>,
+    /// Its device's signature.
+    #[n(1)]
+    pub signature: Sig,
+}
+
+impl Fork {
+    /// Puts a proof together; it holds only if [`Self::proves`] says so.
+    pub fn new(one: &Event, other: &Event, void: Vec<HeaderBytes>) -> Self {
+        let signed = |event: &Event| SignedHeader {
+            header: event.header_bytes().to_vec(),
+            signature: *event.signature(),
+        };
+        Self { one: signed(one), other: signed(other), void }
+    }
+
+    /// Returns the log and the position, if this proves a fork in `room`.
+    pub fn proves(&self, room: RoomId) -> Option<(LogId, u64)> {
+        let (one, other) = (self.one.verified()?, self.other.verified()?);
+        let place = |event: &Event| (event.header().room, event.log(), event.seq());
+        let forks =
+            place(&one) == place(&other) && one.header().room == room && one.id() != other.id();
+        forks.then(|| (one.log(), one.seq()))
+    }
+}
+
+impl Fork {
+    /// Whether its headers are of this log; signatures are not looked at.
+    pub(super) fn is_about(&self, log: &LogId) -> bool {
+        header_of(&self.one.header).is_some_and(|event| event.log() == *log)
+    }
+
+    /// Returns the ids of the void events that it names: of the forked log from the fork on, and of no
+    /// other, so that nothing that counts can be declared void.
+    pub(super) fn void_ids(&self) -> Vec<EventId> {
+        let Some(one) = header_of(&self.one.header) else { return vec![] };
+        let beyond = |event: &Event| {
+            event.header().room == one.header().room
+                && event.log() == one.log()
+                && event.seq() >= one.seq()
+        };
+        let events = self.void.iter().filter_map(|header| header_of(&header.0));
+        events.filter(beyond).map(|event| event.id()).collect()
+    }
+}
+
+/// Reads a header whose signature is not looked at.
+fn header_of(bytes: &[u8]) -> Option<Event> {
+    Event::from_parts(bytes.to_vec(), Sig([0; 64]), None).ok()
+}
+
+impl SignedHeader {
+    fn verified(&self) -> Option<Event> {
+        let event = Event::from_parts(self.header.clone(), self.signature, None).ok()?;
+        event.verify().is_ok().then_some(event)
+    }
+}
+
+/// A step to newer rules; only a founder may.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Upgrade {
+    /// The rules from here on.
+    #[n(0)]
+    pub rules: u32,
+    /// By what the author may.
+    #[n(1)]
+    pub cites: Cites,
 }
 
 /// A founder's first statement.
@@ -67,6 +294,9 @@ pub struct Invite {
     /// When it expires, Unix milliseconds. Checked by who admits.
     #[n(2)]
     pub expires_ms: Millis,
+    /// The role of who joins with it: reader or member.
+    #[n(3)]
+    pub role: Role,
 }
 
 /// An admission. Its authority is the inviter's; the author only countersigns.
@@ -110,7 +340,17 @@ pub struct EpochBody {
     /// The epochs it follows.
     #[n(1)]
     pub parents: Vec<EpochId>,
+    /// The parents' secrets, in their order, each sealed with this epoch's own: whoever has this one
+    /// has those. Empty where newcomers may not read what was before, or for a secret that its
+    /// author has not got.
+    #[n(2)]
+    pub wraps: Vec<Wrap>,
 }
+
+/// A parent's secret, sealed ([`crate::epoch::EpochSecret::wrap`]); empty: not here.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(transparent)]
+pub struct Wrap(#[cbor(n(0), with = "minicbor::bytes")] pub Vec<u8>);
 
 /// The last accepted position of each of someone's logs; what is not listed ends at nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
@@ -151,12 +391,48 @@ impl Control {
     /// Whether it keeps to the limits of [`crate::limits`]; one that does not has no effect.
     pub fn is_within_limits(&self) -> bool {
         match self {
-            Self::RoomName(name) | Self::Profile(name) => name.len() <= MAX_NAME,
-            Self::Epoch(epoch) => epoch.parents.len() <= MAX_EPOCH_PARENTS,
-            Self::Leave(cut) => {
-                cut.logs.len() <= MAX_CUT_LOGS && cut.logs.iter().all(|end| end.len > 0)
+            Self::Profile(name) => name.len() <= MAX_NAME,
+            Self::Set(set) => set.setting.is_within_limits(),
+            Self::Epoch(epoch) => {
+                let wraps = epoch.wraps.is_empty() || epoch.wraps.len() == epoch.parents.len();
+                epoch.parents.len() <= MAX_EPOCH_PARENTS
+                    && wraps
+                    && epoch.wraps.iter().all(|wrap| wrap.0.len() <= MAX_HEADER)
             }
-            Self::Genesis(_) | Self::Invite(_) | Self::Admit(_) => true,
+            Self::Leave(cut) | Self::Remove(Remove { cut, .. }) => cut.is_within_limits(),
+            Self::Invite(invite) => invite.role <= Role::Member,
+            Self::Fork(fork) => {
+                let headers = [&fork.one.header, &fork.other.header];
+                fork.void.len() <= MAX_FORK_VOID
+                    && headers
+                        .into_iter()
+                        .chain(fork.void.iter().map(|header| &header.0))
+                        .all(|header| header.len() <= MAX_HEADER)
+            }
+            Self::Genesis(_)
+            | Self::Admit(_)
+            | Self::Grant(_)
+            | Self::Revoke(_)
+            | Self::Upgrade(_)
+            | Self::Merge => true,
         }
+    }
+
+    /// Returns the event that it cites for its authority.
+    pub fn cites(&self) -> Cites {
+        match self {
+            Self::Set(Set { cites, .. })
+            | Self::Grant(Grant { cites, .. })
+            | Self::Remove(Remove { cites, .. })
+            | Self::Revoke(Revoke { cites, .. })
+            | Self::Upgrade(Upgrade { cites, .. }) => *cites,
+            _ => None,
+        }
+    }
+}
+
+impl Cut {
+    fn is_within_limits(&self) -> bool {
+        self.logs.len() <= MAX_CUT_LOGS && self.logs.iter().all(|end| end.len > 0)
     }
 }

@@ -20,6 +20,9 @@ pub enum Kind {
     /// Two accounts; both sides make the same room.
     #[n(1)]
     Direct,
+    /// The devices of one account; each makes the same room.
+    #[n(2)]
+    Own,
 }
 
 /// Which of the room's past a newcomer may read.
@@ -87,6 +90,17 @@ impl Genesis {
         }
     }
 
+    /// The room of an account's own devices: the same whichever makes it.
+    pub fn own(account: AccountId) -> Self {
+        Self {
+            rules: RULES,
+            kind: Kind::Own,
+            founders: vec![account],
+            policies: Policies { history: History::FromStart },
+            nonce: None,
+        }
+    }
+
     /// Returns the room's id.
     pub fn id(&self) -> RoomId {
         RoomId(derive(context::ROOM, &[&wire::encode(self)]))
@@ -100,6 +114,7 @@ impl Genesis {
                 (1..=MAX_FOUNDERS).contains(&self.founders.len()) && self.nonce.is_some()
             }
             Kind::Direct => self.founders.len() == 2 && self.nonce.is_none(),
+            Kind::Own => self.founders.len() == 1 && self.nonce.is_none(),
         };
         self.rules == RULES && sorted && counted
     }

@@ -135,10 +135,11 @@ impl LogState {
     /// Drops everything beyond `end`, which names the last event before it.
     pub(super) fn truncate(&mut self, end: LogEnd) {
         self.runs.retain(|start, _| *start < end.len);
-        if let (Some(mut run), Some(last)) = (self.runs.last_entry(), end.last) {
+        if let Some(mut run) = self.runs.last_entry() {
             let run = run.get_mut();
             if run.end > end.len {
-                (run.end, run.last) = (end.len, last);
+                // Where a log forks it is not said which its last event is; nothing follows it.
+                (run.end, run.last) = (end.len, end.last.unwrap_or(EventId([0; 32])));
             }
         }
     }

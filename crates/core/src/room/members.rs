@@ -1,20 +1,23 @@
-//! Who belongs to a room: a reduction of its control events.
+//! Who belongs to a room, what they may do, and how it is set up: what [`super::reduce`] finds in the
+//! control lane, in a form to look at.
 //!
-//! Invariant: every rule is monotone (statements are added, never taken back), and the result is a
-//! function of the set of statements; so every order of delivery gives the same members. Events are
-//! applied after the dependencies that they name, but nothing here relies on it: an author may name
-//! fewer than it saw (there is a limit), or than it should. So an admission waits for its invite.
+//! Invariant: the result is a function of the set of statements; every order of delivery gives the
+//! same. What one more statement can only add to is added, everything else is reduced again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 
-use super::control::{Admit, Control, Cut, EpochBody, GenesisBody, Invite};
+use super::control::{Control, Fork, HeaderBytes, Invite, Setting};
 use super::epochs::{EpochInfo, Epochs};
-use super::genesis::{Genesis, Kind};
+use super::genesis::{Genesis, History, RULES};
+use super::reduce::{Reducer, Reduction, reduce};
+use super::role::Role;
+use super::statements::{Statement, Statements, introduces_itself};
 use crate::clock::{Hlc, Millis};
 use crate::epoch::epoch_id;
 use crate::event::Header;
 use crate::id::{AccountId, EpochId, EventId, InviteKey, PeerId};
-use crate::keys::DeviceCert;
+use crate::keys::{Bytes32, DeviceCert};
 use crate::log::{Lane, LogId};
 
 /// One account, as the room knows it.
@@ -22,34 +25,41 @@ use crate::log::{Lane, LogId};
 pub struct MemberInfo {
     /// Whether the genesis names it.
     pub founder: bool,
-    /// Terms of its membership.
-    pub terms: BTreeSet<u32>,
+    /// Terms of its membership, and its role in each.
+    pub terms: BTreeMap<u32, Role>,
     /// Its devices and their certificates.
     pub devices: BTreeMap<PeerId, DeviceCert>,
-    name: Option<Said>,
-    /// Terms that it ended by leaving, and where its chat logs end.
-    left: BTreeMap<u32, Ends>,
+    name: Option<Said<String>>,
+    /// Terms that ended, and whether by a removal.
+    ended: BTreeMap<u32, bool>,
 }
 
 impl MemberInfo {
     /// Returns the term in force, if it is a member now.
     pub fn current_term(&self) -> Option<u32> {
-        self.terms.last().copied().filter(|term| !self.left.contains_key(term))
+        let last = self.terms.last_key_value().map(|(term, _)| *term);
+        last.filter(|term| !self.ended.contains_key(term))
     }
 
-    /// Whether it is a member now: it has a term that it did not end.
+    /// Whether it is a member now: it has a term that did not end.
     pub fn is_member(&self) -> bool {
         self.current_term().is_some()
     }
 
-    /// Returns the name it gave itself.
-    pub fn name(&self) -> Option<&str> {
-        self.name.as_ref().map(|said| said.text.as_str())
+    /// Returns its role, if it is a member now.
+    pub fn role(&self) -> Option<Role> {
+        self.terms.get(&self.current_term()?).copied()
     }
 
-    /// Returns the terms that it ended.
-    pub(super) fn ended_terms(&self) -> impl Iterator<Item = u32> + '_ {
-        self.left.keys().copied()
+    /// Whether its last term was ended by someone else.
+    pub fn was_removed(&self) -> bool {
+        let last = self.terms.last_key_value().map(|(term, _)| *term);
+        last.is_some_and(|term| self.ended.get(&term) == Some(&true))
+    }
+
+    /// Returns the name it gave itself.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_ref().map(|said| said.what.as_str())
     }
 }
 
@@ -58,34 +68,21 @@ impl MemberInfo {
 /// What was said in knowledge of another replaces it, whatever the clocks say: who dates a name to
 /// the far future does not pin it. Between what was said at once, time and id decide.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Said {
+struct Said<T> {
     generation: u64,
     time: Hlc,
     event: EventId,
-    text: String,
+    what: T,
 }
 
-/// Where a log ends: how many of its events count, and the last of them.
+/// Where a log ends: how many of its events count, and the last of them where that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(super) struct LogEnd {
     pub(super) len: u64,
     pub(super) last: Option<EventId>,
 }
 
-type Ends = BTreeMap<LogId, LogEnd>;
-
-/// One device: the accounts that certify it, and what it said for its account.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct DeviceInfo {
-    /// One, unless it agreed to more; it speaks for the lowest.
-    accounts: BTreeSet<AccountId>,
-    name: Option<Said>,
-    left: BTreeMap<u32, Ends>,
-    /// Lengths of its control logs that ended with its leaving.
-    ended: BTreeMap<u32, u64>,
-}
-
-/// An invitation that stands in the room.
+/// An invitation that was made in the room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InviteInfo {
     /// The event.
@@ -96,7 +93,8 @@ pub struct InviteInfo {
     pub inviter: AccountId,
     /// The accounts that were admitted by it.
     pub admitted: BTreeSet<AccountId>,
-    device: PeerId,
+    /// Whether it was neither revoked nor ended with its inviter's removal.
+    pub open: bool,
 }
 
 impl InviteInfo {
@@ -111,38 +109,148 @@ impl InviteInfo {
     }
 }
 
-/// A control event, as it is reduced.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Statement<'a> {
-    pub(super) header: &'a Header,
-    pub(super) id: EventId,
-    /// Length of the longest chain of control events that leads to it.
-    pub(super) generation: u64,
-    pub(super) control: &'a Control,
+/// How a room is set up.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Settings {
+    name: Option<Said<String>>,
+    topic: Option<Said<String>>,
+    picture: Option<Said<Option<Bytes32>>>,
+    who_invites: Option<Said<Role>>,
+    who_pins: Option<Said<Role>>,
+    history: Option<Said<History>>,
+    /// Who may post from each time on.
+    who_posts: BTreeMap<(Hlc, EventId), Role>,
 }
 
-/// The members, invites, epochs and name of a room.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Members {
-    genesis: Option<Genesis>,
-    accounts: BTreeMap<AccountId, MemberInfo>,
-    devices: BTreeMap<PeerId, DeviceInfo>,
-    invites: BTreeMap<InviteKey, InviteInfo>,
-    /// Admissions that hold and whose invite is not here yet: certificate and term.
-    early: BTreeMap<InviteKey, Vec<(DeviceCert, u32)>>,
-    epochs: Epochs,
-    name: Option<Said>,
+impl Settings {
+    /// Returns the room's name.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_ref().map(|said| said.what.as_str())
+    }
+
+    /// Returns what the room is about.
+    pub fn topic(&self) -> Option<&str> {
+        self.topic.as_ref().map(|said| said.what.as_str())
+    }
+
+    /// Returns the hash of the room's picture.
+    pub fn picture(&self) -> Option<Bytes32> {
+        self.picture.as_ref().and_then(|said| said.what)
+    }
+
+    /// Returns the least role that may invite.
+    pub fn who_invites(&self) -> Role {
+        self.who_invites.as_ref().map_or(Role::Member, |said| said.what)
+    }
+
+    /// Returns the least role that may pin messages.
+    pub fn who_pins(&self) -> Role {
+        self.who_pins.as_ref().map_or(Role::Member, |said| said.what)
+    }
+
+    /// Returns the least role whose messages of a time are shown.
+    pub fn who_posts(&self, time: Hlc) -> Role {
+        let before = self.who_posts.range(..=(time, EventId([0xff; 32])));
+        before.last().map_or(Role::Member, |(_, role)| *role)
+    }
+
+    fn take(&mut self, it: &Statement, setting: &Setting) {
+        match setting {
+            Setting::Name(name) => said_last(&mut self.name, it, name),
+            Setting::Topic(topic) => said_last(&mut self.topic, it, topic),
+            Setting::Picture(hash) => said_last(&mut self.picture, it, hash),
+            Setting::WhoInvites(role) => said_last(&mut self.who_invites, it, role),
+            Setting::WhoPins(role) => said_last(&mut self.who_pins, it, role),
+            Setting::History(history) => said_last(&mut self.history, it, history),
+            Setting::WhoPosts(role) => {
+                self.who_posts.insert((it.time, it.id), *role);
+            }
+        }
+    }
 }
+
+/// What a control event changed.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Change {
+    /// Accounts whose role is another now, and what it was.
+    pub(super) accounts: Vec<(AccountId, Option<Role>)>,
+    /// Whether anything about earlier events may have changed.
+    pub(super) all: bool,
+}
+
+/// The events that mint an epoch, and for whom.
+#[derive(Debug, Clone, Default)]
+struct Minted {
+    by: Vec<usize>,
+    view: OnceLock<MinterView>,
+}
+
+/// What the room was to who minted an epoch.
+#[derive(Debug, Clone, Default)]
+struct MinterView {
+    past: BTreeSet<usize>,
+    members: BTreeSet<AccountId>,
+}
+
+/// The members, invites, epochs and settings of a room.
+#[derive(Debug, Clone, Default)]
+pub struct Members {
+    all: Statements,
+    reduction: Reduction,
+    accounts: BTreeMap<AccountId, MemberInfo>,
+    invites: BTreeMap<InviteKey, InviteInfo>,
+    settings: Settings,
+    rules: u32,
+    epochs: Epochs,
+    minted: BTreeMap<EpochId, Minted>,
+    /// Set while statements are restored: reduced once, at the end.
+    restoring: bool,
+}
+
+impl PartialEq for Members {
+    fn eq(&self, other: &Self) -> bool {
+        self.accounts == other.accounts
+            && self.invites == other.invites
+            && self.settings == other.settings
+            && self.rules == other.rules
+            && self.epochs == other.epochs
+            && self.all.forks().eq(other.all.forks())
+    }
+}
+
+impl Eq for Members {}
 
 impl Members {
     /// Returns the genesis, once a founder's first event is here.
     pub fn genesis(&self) -> Option<&Genesis> {
-        self.genesis.as_ref()
+        self.all.genesis()
+    }
+
+    /// Returns how the room is set up.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Returns the room's name.
     pub fn room_name(&self) -> Option<&str> {
-        self.name.as_ref().map(|said| said.text.as_str())
+        self.settings.name()
+    }
+
+    /// Returns the rules that the room follows now.
+    pub fn rules(&self) -> u32 {
+        self.rules
+    }
+
+    /// Whether this version knows the rules of the room. Where it does not, it keeps, serves and
+    /// shows, and states nothing.
+    pub fn knows_rules(&self) -> bool {
+        self.rules <= RULES
+    }
+
+    /// Returns what newcomers may read.
+    pub fn history(&self) -> History {
+        let first = self.genesis().map_or(History::FromStart, |genesis| genesis.policies.history);
+        self.settings.history.as_ref().map_or(first, |said| said.what)
     }
 
     /// Returns every account that is or was a member, in order.
@@ -160,21 +268,39 @@ impl Members {
         self.accounts.get(account)
     }
 
-    /// Returns the account of a device: the lowest of those that certify it.
-    pub fn account_of(&self, device: &PeerId) -> Option<AccountId> {
-        self.devices.get(device)?.accounts.first().copied()
+    /// Returns the role of an account that is a member now.
+    pub fn role(&self, account: &AccountId) -> Option<Role> {
+        self.accounts.get(account)?.role()
     }
 
-    /// Whether the device belongs to a member now.
+    /// Returns the account of a device: the lowest of those that certify it.
+    pub fn account_of(&self, device: &PeerId) -> Option<AccountId> {
+        self.all.accounts_of(device).next()
+    }
+
+    /// Whether the device belongs to a member now, and signed no two events at one position.
     pub fn is_member_device(&self, device: &PeerId) -> bool {
-        self.account_of(device)
-            .and_then(|account| self.accounts.get(&account))
-            .is_some_and(MemberInfo::is_member)
+        !self.is_frozen(device)
+            && self
+                .account_of(device)
+                .and_then(|account| self.accounts.get(&account))
+                .is_some_and(MemberInfo::is_member)
+    }
+
+    /// Whether a device is proved to have signed two events at one position.
+    pub fn is_frozen(&self, device: &PeerId) -> bool {
+        self.all.forks().any(|(log, _)| log.device == *device)
     }
 
     /// Returns the devices of the members now.
     pub fn member_devices(&self) -> impl Iterator<Item = PeerId> + '_ {
-        self.current().flat_map(|(_, info)| info.devices.keys().copied())
+        let devices = self.current().flat_map(|(_, info)| info.devices.keys().copied());
+        devices.filter(|device| !self.is_frozen(device))
+    }
+
+    /// Returns the invites that were ever in force.
+    pub fn invites(&self) -> impl Iterator<Item = (&InviteKey, &InviteInfo)> {
+        self.invites.iter()
     }
 
     /// Returns an invite.
@@ -187,207 +313,334 @@ impl Members {
         self.epochs.iter()
     }
 
-    /// Whether an event of this log may stand in the room at all: its device is certified by an
-    /// account that was admitted for that term. Once true, it stays true.
-    pub fn may_write(&self, log: &LogId) -> bool {
-        self.accounts_of(&log.device).any(|info| info.terms.contains(&log.term))
-    }
-
-    fn accounts_of(&self, device: &PeerId) -> impl Iterator<Item = &MemberInfo> {
-        let accounts = self.devices.get(device).into_iter().flat_map(|info| &info.accounts);
-        accounts.filter_map(|account| self.accounts.get(account))
-    }
-
-    /// Returns where a log ends, if its account left in that term.
-    pub fn end_of(&self, log: &LogId) -> Option<u64> {
-        match log.lane {
-            Lane::Control => self.devices.get(&log.device)?.ended.get(&log.term).copied(),
-            Lane::Chat => self.chat_end(log).map(|end| end.len),
+    /// Whether messages may be sealed in an epoch: who minted it might, and whoever was here before or
+    /// since and is no member now had come and gone in its minter's knowledge. Where newcomers may
+    /// not read what was before them, its minter knew all who are here now, too.
+    pub fn permits(&self, epoch: &EpochId) -> bool {
+        let Some(minted) = self.minted.get(epoch) else { return false };
+        if !minted.by.iter().any(|at| self.reduction.counts.contains(at)) {
+            return false;
         }
+        let view = self.view(minted);
+        let gone =
+            |account: &AccountId| !self.accounts.get(account).is_some_and(MemberInfo::is_member);
+        let known = |by: &[usize]| by.iter().all(|at| view.past.contains(at));
+        let counts = |by: &[usize]| by.iter().any(|at| self.reduction.counts.contains(at));
+        // What those said who were put out before does not count, and nobody acted on it.
+        let stated = self.all.stated_by().filter(|(_, by)| counts(by));
+        let mut stated = stated.filter(|(account, _)| gone(account));
+        let founders = self.genesis().into_iter().flat_map(|genesis| &genesis.founders);
+        let mut founders = founders.filter(|account| gone(account));
+        stated.all(|(account, by)| known(by) && !view.members.contains(account))
+            && founders.all(|account| !view.members.contains(account))
+            && (self.history() == History::FromStart
+                || self.current().all(|(account, _)| view.members.contains(account)))
+    }
+
+    /// Whether an epoch was minted for this account, among others.
+    pub fn is_meant_for(&self, epoch: &EpochId, account: &AccountId) -> bool {
+        self.minted.get(epoch).is_some_and(|minted| self.view(minted).members.contains(account))
+    }
+
+    /// Whether a member may have an epoch's secret.
+    pub fn may_read(&self, epoch: &EpochId, account: &AccountId) -> bool {
+        self.accounts.get(account).is_some_and(MemberInfo::is_member)
+            && (self.history() == History::FromStart || self.is_meant_for(epoch, account))
+    }
+
+    /// What who minted an epoch knew; of several, what all of them knew.
+    fn view<'a>(&self, minted: &'a Minted) -> &'a MinterView {
+        minted.view.get_or_init(|| {
+            let by = minted.by.iter().filter(|at| self.reduction.counts.contains(at));
+            let mut views = by.map(|at| {
+                let mut past = self.all.past(*at);
+                past.insert(*at);
+                let then = reduce(&self.all, Some(&past));
+                let members = accounts(&self.all, &then).into_iter();
+                let members = members.filter(|(_, info)| info.is_member());
+                MinterView { members: members.map(|(account, _)| account).collect(), past }
+            });
+            let first = views.next().unwrap_or_default();
+            views.fold(first, |all, one| MinterView {
+                past: all.past.intersection(&one.past).copied().collect(),
+                members: all.members.union(&one.members).copied().collect(),
+            })
+        })
+    }
+
+    /// Whether an event of this log may stand in the room at all: someone stated that its device
+    /// belongs to a member of that term. Once true, it stays true.
+    pub fn may_write(&self, log: &LogId) -> bool {
+        match log.lane {
+            Lane::Control => self.all.may_write(log),
+            Lane::Chat => self.reduction.end_of(&self.all, log) > 0,
+        }
+    }
+
+    /// Returns where a log ends, if anything ends it.
+    pub fn end_of(&self, log: &LogId) -> Option<u64> {
+        Some(self.reduction.end_of(&self.all, log)).filter(|end| *end < u64::MAX)
     }
 
     /// Like [`Self::end_of`], for a chat log, with the last event that counts.
     pub(super) fn chat_end(&self, log: &LogId) -> Option<LogEnd> {
-        let ends = self.accounts_of(&log.device).filter_map(|info| info.left.get(&log.term));
-        ends.map(|ends| ends.get(log).copied().unwrap_or_default()).min()
+        let len = self.end_of(log)?;
+        let seats = self.all.accounts_of(&log.device).map(|account| (account, log.term));
+        let ends = seats.flat_map(|seat| self.reduction.ends_of(&self.all, seat));
+        let cuts = ends.filter_map(|end| match &self.all.get(end)?.control {
+            Some(Control::Leave(cut)) => Some(cut),
+            Some(Control::Remove(remove)) => Some(&remove.cut),
+            _ => None,
+        });
+        let last = cuts
+            .flat_map(|cut| cut.logs.iter().filter(|end| end.log == *log && end.len == len))
+            .map(|end| end.last)
+            .max();
+        Some(LogEnd { len, last })
     }
 
     /// Returns the term that an admission of `account` now should give it.
     pub fn next_term(&self, account: &AccountId) -> u32 {
-        let last = self.accounts.get(account).and_then(|info| info.terms.last().copied());
+        let info = self.accounts.get(account);
+        let last = info.and_then(|info| info.terms.last_key_value().map(|(term, _)| *term));
         last.map_or(0, |term| term.saturating_add(1))
+    }
+
+    /// Returns by what a member with authority may act: the event that gave it its role; none within
+    /// for a founder whom the genesis names.
+    pub(super) fn authority(&self, account: &AccountId) -> Option<Vec<super::control::Cites>> {
+        let info = self.accounts.get(account)?;
+        let term = info.current_term()?;
+        if info.founder && term == 0 {
+            return Some(vec![None]);
+        }
+        let lifts = self.all.lifts_of((*account, term));
+        let lifts = lifts.filter(|at| self.reduction.givers.contains(at));
+        let cites: Vec<_> = lifts.filter_map(|at| Some(Some(self.all.get(at)?.id))).collect();
+        (!cites.is_empty()).then_some(cites)
+    }
+
+    /// Whether an event counts as known when another one depends on it.
+    pub(super) fn knows(&self, id: &EventId) -> bool {
+        self.all.knows(id)
+    }
+
+    /// Whether an event takes effect.
+    pub fn counts(&self, id: &EventId) -> bool {
+        self.all.find(id).is_some_and(|at| self.reduction.counts.contains(&at))
+    }
+
+    /// Whether what a control event cites is here.
+    pub(super) fn has_cited(&self, control: &Control) -> bool {
+        match control {
+            Control::Admit(admit) => self.all.invites_of(&admit.claim.invite).next().is_some(),
+            _ => control.cites().is_none_or(|cited| self.all.find(&cited).is_some()),
+        }
+    }
+
+    /// Returns how many control events are kept of a log beyond where it ends.
+    pub(super) fn void_beyond(&self, log: &LogId, next: u64) -> u64 {
+        next.saturating_sub(self.end_of(log).unwrap_or(u64::MAX))
+    }
+
+    /// Lets others depend on what a proof of a fork names, before the proof itself is taken in: it
+    /// may depend on them too.
+    pub(super) fn waive(&mut self, ids: &[EventId]) {
+        self.all.waive(ids);
+    }
+
+    /// Returns where a log forks.
+    pub fn fork_of(&self, log: &LogId) -> Option<u64> {
+        self.all.fork_of(log)
+    }
+
+    /// Returns a proof that a log forks.
+    pub fn fork_proof(&self, log: &LogId) -> Option<&Fork> {
+        self.all.iter().find_map(|(_, it)| match &it.control {
+            Some(Control::Fork(fork)) if fork.is_about(log) => Some(&**fork),
+            _ => None,
+        })
+    }
+
+    /// Returns the control events of a forked log from its fork on that are here and that nobody
+    /// declared yet: others need to be told that they are nothing to wait for.
+    pub fn undeclared(&self, log: &LogId) -> Vec<HeaderBytes> {
+        let Some(from) = self.all.fork_of(log) else { return vec![] };
+        let beyond = self.all.iter().filter(|(_, it)| it.log == *log && it.seq >= from);
+        let open = beyond.filter(|(_, it)| !self.all.is_waived(&it.id));
+        open.map(|(_, it)| HeaderBytes(it.header.clone())).collect()
+    }
+
+    /// Returns when the newest event that mints an epoch was made.
+    pub fn minted_at(&self, epoch: &EpochId) -> Option<Hlc> {
+        let by = &self.minted.get(epoch)?.by;
+        by.iter().filter_map(|at| self.all.get(*at)).map(|it| it.time).max()
+    }
+
+    /// Returns the sealed secrets of an epoch's parents.
+    pub(super) fn wraps(&self, epoch: &EpochId) -> Vec<(EpochId, &[u8])> {
+        let by = self.minted.get(epoch).into_iter().flat_map(|minted| &minted.by);
+        let bodies = by.filter_map(|at| match &self.all.get(*at)?.control {
+            Some(Control::Epoch(body)) => Some(body),
+            _ => None,
+        });
+        let wraps = bodies.flat_map(|body| body.parents.iter().zip(&body.wraps));
+        wraps.map(|(parent, wrap)| (*parent, wrap.0.as_slice())).collect()
     }
 
     /// Whether the first event of a log may introduce its own device: a founder's genesis.
     pub(super) fn introduces_itself(header: &Header, control: &Control) -> bool {
-        let Control::Genesis(GenesisBody { genesis, cert }) = control else { return false };
-        genesis.is_valid()
-            && genesis.id() == header.room
-            && header.seq == 0
-            && header.term == 0
-            && cert.claim.device == header.device
-            && genesis.founders.contains(&cert.claim.account)
-            && cert.verify().is_ok()
+        introduces_itself(header, control)
     }
 
-    /// Returns the accounts whose membership a statement may change.
-    pub(super) fn concerned(&self, statement: Statement<'_>) -> Vec<AccountId> {
-        match statement.control {
-            Control::Genesis(body) => body.genesis.founders.clone(),
-            Control::Admit(admit) => vec![admit.claim.cert.claim.account],
-            Control::Invite(invite) => {
-                let early = self.early.get(&invite.key).into_iter().flatten();
-                early.map(|(cert, _)| cert.claim.account).collect()
+    /// Applies one control event, whose dependencies are here.
+    pub(super) fn apply(
+        &mut self,
+        header: &Header,
+        id: EventId,
+        control: Option<Control>,
+    ) -> Change {
+        let at = self.all.push(header, id, control);
+        let Some(Statement { control, .. }) = self.all.get(at) else { return Change::default() };
+        if let Some(Control::Epoch(epoch)) = control {
+            let epoch_id = epoch_id(header.room, &epoch.commitment);
+            self.epochs.add(epoch_id, &epoch.parents, header.device);
+            let minted = self.minted.entry(epoch_id).or_default();
+            minted.by.push(at);
+            minted.view = OnceLock::new();
+        }
+        if self.restoring {
+            return Change::default();
+        }
+        let concerned = match control {
+            Some(Control::Admit(admit)) => Some(admit.claim.cert.claim.account),
+            _ => None,
+        };
+        if Reducer::new(&self.all, None).add(at, &mut self.reduction) {
+            let before = concerned.and_then(|account| self.role(&account));
+            self.take(at);
+            let after = concerned.and_then(|account| self.role(&account));
+            let changed = concerned.filter(|_| before != after);
+            Change {
+                accounts: changed.map(|account| (account, before)).into_iter().collect(),
+                all: false,
             }
-            Control::Leave(_) => self.account_of(&statement.header.device).into_iter().collect(),
-            Control::RoomName(_) | Control::Profile(_) | Control::Epoch(_) => vec![],
-        }
-    }
-
-    /// Applies one control event of a log that may be written. What does not hold is ignored.
-    pub(super) fn apply(&mut self, statement: Statement<'_>) {
-        let Statement { header, id, control, .. } = statement;
-        if let Control::Genesis(body) = control {
-            if Self::introduces_itself(header, control) {
-                self.found(body);
-            }
-            return;
-        }
-        let Some(author) = self.account_of(&header.device) else { return };
-        match control {
-            Control::Genesis(_) => {}
-            Control::RoomName(name) => said_last(&mut self.name, statement, name),
-            Control::Profile(name) => {
-                let device = self.devices.entry(header.device).or_default();
-                said_last(&mut device.name, statement, name);
-                self.settle(&header.device);
-            }
-            Control::Invite(invite) => self.add_invite(invite, id, author, header.device),
-            Control::Admit(admit) => self.admit(header, admit),
-            Control::Epoch(epoch) => self.add_epoch(header, epoch),
-            Control::Leave(cut) => self.leave(header, cut),
-        }
-    }
-
-    fn found(&mut self, body: &GenesisBody) {
-        self.genesis = Some(body.genesis.clone());
-        for founder in &body.genesis.founders {
-            let info = self.accounts.entry(*founder).or_default();
-            info.founder = true;
-            info.terms.insert(0);
-        }
-        self.add_device(&body.cert);
-    }
-
-    fn add_invite(&mut self, invite: &Invite, event: EventId, inviter: AccountId, device: PeerId) {
-        let group = self.genesis.as_ref().is_some_and(|genesis| genesis.kind == Kind::Group);
-        if !group {
-            return;
-        }
-        let (invite, admitted) = (invite.clone(), BTreeSet::new());
-        let info = InviteInfo { event, invite, inviter, admitted, device };
-        let key = info.invite.key;
-        // One key names one invite; of two events with the same key the lower id counts.
-        let entry = self.invites.entry(key).or_insert_with(|| info.clone());
-        if event < entry.event {
-            *entry = InviteInfo { admitted: std::mem::take(&mut entry.admitted), ..info };
-        }
-        for (cert, term) in self.early.remove(&key).unwrap_or_default() {
-            self.let_in(key, &cert, term);
-        }
-    }
-
-    fn admit(&mut self, header: &Header, admit: &Admit) {
-        if !admit.holds(header.room, header.device) {
-            return;
-        }
-        let (invite, cert) = (admit.claim.invite, &admit.claim.cert);
-        if self.invites.contains_key(&invite) {
-            self.let_in(invite, cert, admit.term);
         } else {
-            let early = self.early.entry(invite).or_default();
-            let at = early.partition_point(|(other, term)| {
-                (&other.signature.0, *term) < (&cert.signature.0, admit.term)
+            let before = std::mem::take(&mut self.accounts);
+            self.refresh();
+            let role = |info: Option<&MemberInfo>| info.and_then(MemberInfo::role);
+            let known = before.keys().chain(self.accounts.keys()).copied();
+            let known: BTreeSet<AccountId> = known.collect();
+            let changed = known.into_iter().filter_map(|account| {
+                let before = role(before.get(&account));
+                (before != self.role(&account)).then_some((account, before))
             });
-            early.insert(at, (cert.clone(), admit.term));
+            Change { accounts: changed.collect(), all: true }
         }
     }
 
-    fn let_in(&mut self, invite: InviteKey, cert: &DeviceCert, term: u32) {
-        let account = cert.claim.account;
-        if let Some(info) = self.invites.get_mut(&invite) {
-            info.admitted.insert(account);
+    /// Begins to take statements from storage.
+    pub(super) fn begin_restoring(&mut self) {
+        self.restoring = true;
+    }
+
+    /// Ends it.
+    pub(super) fn end_restoring(&mut self) {
+        self.restoring = false;
+        self.refresh();
+    }
+
+    /// Reduces everything again.
+    fn refresh(&mut self) {
+        self.reduction = reduce(&self.all, None);
+        self.minted.values_mut().for_each(|minted| minted.view = OnceLock::new());
+        self.accounts = accounts(&self.all, &self.reduction);
+        (self.invites, self.settings) = (BTreeMap::new(), Settings::default());
+        self.rules = self.genesis().map_or(RULES, |genesis| genesis.rules);
+        for at in 0..self.all.len() {
+            self.take(at);
         }
-        self.accounts.entry(account).or_default().terms.insert(term);
-        self.add_device(cert);
     }
 
-    fn add_epoch(&mut self, header: &Header, epoch: &EpochBody) {
-        let id = epoch_id(header.room, &epoch.commitment);
-        self.epochs.add(id, &epoch.parents, header.device);
-    }
-
-    /// The device's own control log ends here, and its account's chat logs where the cut says.
-    fn leave(&mut self, header: &Header, cut: &Cut) {
-        let ends =
-            cut.logs.iter().map(|end| (end.log, LogEnd { len: end.len, last: Some(end.last) }));
-        let device = self.devices.entry(header.device).or_default();
-        device.ended.entry(header.term).or_insert(header.seq.saturating_add(1));
-        device.left.entry(header.term).or_insert_with(|| ends.collect());
-        self.settle(&header.device);
-    }
-
-    fn add_device(&mut self, cert: &DeviceCert) {
-        let (device, account) = (cert.claim.device, cert.claim.account);
-        self.devices.entry(device).or_default().accounts.insert(account);
-        let devices = &mut self.accounts.entry(account).or_default().devices;
-        let kept = devices.entry(device).or_insert_with(|| cert.clone());
-        if (cert.claim.time_ms, &cert.signature.0) > (kept.claim.time_ms, &kept.signature.0) {
-            *kept = cert.clone();
+    /// Takes one statement that counts into what is shown.
+    fn take(&mut self, at: usize) {
+        let Some(it) = self.all.get(at) else { return };
+        if !self.reduction.counts.contains(&at) {
+            return;
         }
-        self.settle(&device);
-    }
-
-    /// Computes again what the accounts of a device have from their devices.
-    fn settle(&mut self, device: &PeerId) {
-        let Some(changed) = self.devices.get(device) else { return };
-        if let (Some(owner), 2..) = (changed.accounts.first(), changed.accounts.len()) {
-            for invite in self.invites.values_mut().filter(|invite| invite.device == *device) {
-                invite.inviter = *owner;
-            }
-        }
-        for account in &changed.accounts {
-            let Some(info) = self.accounts.get_mut(account) else { continue };
-            let devices = info.devices.keys().filter_map(|device| self.devices.get(device));
-            let own = devices.filter(|device| device.accounts.first() == Some(account));
-            (info.name, info.left) = (None, BTreeMap::new());
-            for device in own {
-                info.name = info.name.take().max(device.name.clone());
-                for (term, ends) in &device.left {
-                    lowest(&mut info.left, *term, ends);
+        match &it.control {
+            Some(Control::Profile(name)) => {
+                let account = self.account_of(&it.log.device);
+                if let Some(info) = account.and_then(|account| self.accounts.get_mut(&account)) {
+                    said_last(&mut info.name, it, name);
                 }
             }
+            Some(Control::Set(set)) if self.reduction.is_authorized(&self.all, at) => {
+                self.settings.take(it, &set.setting);
+            }
+            Some(Control::Upgrade(upgrade)) if self.reduction.is_authorized(&self.all, at) => {
+                let founds = self.all.authority(at).is_some_and(|(_, role)| role == Role::Founder);
+                if founds {
+                    self.rules = self.rules.max(upgrade.rules);
+                }
+            }
+            Some(Control::Invite(invite)) => self.show_invite(invite.key),
+            Some(Control::Admit(admit)) => {
+                let (key, account) = (admit.claim.invite, admit.claim.cert.claim.account);
+                self.show_invite(key);
+                if let Some(info) = account_info(&self.all, &self.reduction, account) {
+                    let name = self.accounts.get_mut(&account).and_then(|info| info.name.take());
+                    self.accounts.insert(account, MemberInfo { name, ..info });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Of several invites with one key an open one is shown, and of these the one with the lowest id.
+    fn show_invite(&mut self, key: InviteKey) {
+        let infos = self.all.invites_of(&key).filter_map(|at| {
+            let admitted = self.reduction.invites.get(&at)?.clone();
+            let it = self.all.get(at)?;
+            let Some(Control::Invite(invite)) = &it.control else { return None };
+            let inviter = self.account_of(&it.log.device)?;
+            let removed = self
+                .reduction
+                .ends_of(&self.all, (inviter, it.log.term))
+                .into_iter()
+                .any(|end| !self.all.is_leaving(end));
+            let open = !removed && !self.reduction.revoked.contains_key(&at);
+            Some(InviteInfo { event: it.id, invite: invite.clone(), inviter, admitted, open })
+        });
+        if let Some(info) = infos.min_by_key(|info| (!info.open, info.event)) {
+            self.invites.insert(key, info);
         }
     }
 }
 
-fn said_last(slot: &mut Option<Said>, statement: Statement<'_>, text: &str) {
-    let Statement { header, id, generation, .. } = statement;
-    let said = Said { generation, time: header.time, event: id, text: text.to_owned() };
-    *slot = slot.take().max(Some(said));
+/// Returns the accounts as they stand after a reduction, without their names.
+fn accounts(all: &Statements, reduction: &Reduction) -> BTreeMap<AccountId, MemberInfo> {
+    let seated: BTreeSet<AccountId> = reduction.seats.keys().map(|(account, _)| *account).collect();
+    let infos = seated.into_iter().map(|it| Some((it, account_info(all, reduction, it)?)));
+    infos.flatten().collect()
 }
 
-/// Of concurrent cuts the lowest counts; what one of them does not list ends at nothing.
-fn lowest(left: &mut BTreeMap<u32, Ends>, term: u32, ends: &Ends) {
-    let Some(kept) = left.get_mut(&term) else {
-        left.insert(term, ends.clone());
-        return;
-    };
-    kept.retain(|log, end| {
-        let other = ends.get(log);
-        if let Some(other) = other {
-            *end = (*end).min(*other);
+/// Returns one account as it stands after a reduction, without its name.
+fn account_info(all: &Statements, reduction: &Reduction, account: AccountId) -> Option<MemberInfo> {
+    let mut info = MemberInfo::default();
+    for ((_, term), role) in reduction.seats.range((account, 0)..=(account, u32::MAX)) {
+        info.terms.insert(*term, *role);
+        let ends = reduction.ends_of(all, (account, *term));
+        if !ends.is_empty() {
+            info.ended.insert(*term, ends.iter().any(|end| !all.is_leaving(*end)));
         }
-        other.is_some()
-    });
+    }
+    info.devices = all.certs_of(account);
+    info.founder = all.genesis().is_some_and(|genesis| genesis.founders.contains(&account));
+    (!info.terms.is_empty()).then_some(info)
+}
+
+fn said_last<T: Clone + Ord>(slot: &mut Option<Said<T>>, it: &Statement, what: &T) {
+    let said = Said { generation: it.generation, time: it.time, event: it.id, what: what.clone() };
+    *slot = slot.take().max(Some(said));
 }

@@ -13,19 +13,25 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::control::Control;
 use super::logs::{Fit, LogTable, Run};
-use super::members::{MemberInfo, Members, Statement};
+use super::members::{LogEnd, Members};
+use super::role::Role;
 use crate::chat::Chat;
 use crate::clock::{Hlc, HlcClock, Millis};
 use crate::epoch::EpochSecret;
 use crate::event::{CheckedRun, Event};
 use crate::id::{AccountId, EpochId, EventId, PeerId, RoomId, TopicId};
 use crate::keys::{context, derive};
-use crate::limits::MAX_CHAT_DEPS;
+use crate::limits::{MAX_CHAT_DEPS, MAX_VOID_EVENTS};
 use crate::log::{Frontier, Lane, LogId};
 
 mod author;
 
 pub use author::AuthorError;
+
+/// How long an epoch is sealed with, before the next sender mints another: seven days.
+const EPOCH_MS: Millis = 7 * 24 * 60 * 60 * 1000;
+/// How long the secret of a permitted epoch is waited for.
+const KEY_WAIT_MS: Millis = 60 * 1000;
 
 /// What changed when control events were applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,8 +41,12 @@ pub enum Effect {
     Joined(AccountId),
     /// An account is no member any more.
     Left(AccountId),
-    /// The room's name, or a member's, is another.
+    /// A member has another role.
+    Role(AccountId, Role),
+    /// The room's name, or a member's, or another setting changed.
     Renamed,
+    /// A device is proved to have signed two events at one position of this log.
+    Forked(LogId),
     /// There is a new epoch.
     Epoch(EpochId),
     /// Events of this log from this position on are void: they must be deleted, and are not taken in
@@ -52,6 +62,15 @@ pub struct Accepted {
     pub events: Vec<Event>,
     /// What they changed.
     pub effects: Vec<Effect>,
+}
+
+impl Accepted {
+    /// Adds what came after it.
+    pub fn and(mut self, after: Self) -> Self {
+        self.events.extend(after.events);
+        self.effects.extend(after.effects);
+        self
+    }
 }
 
 /// Why events are not accepted.
@@ -71,7 +90,7 @@ pub enum Reject {
     /// would let any member silence another, since a position that is held is not asked for again.
     #[error("a message without its body")]
     MissingBody,
-    /// They lie beyond where their author left.
+    /// They lie beyond where their log ends: their author left or was removed, or the log forks.
     #[error("events beyond the end of their log")]
     BeyondCut,
     /// They contradict events that are held: their device signed two branches.
@@ -130,17 +149,36 @@ impl Room {
 
     /// Returns what is held, as it is told to others.
     pub fn frontier(&self) -> Frontier {
-        self.logs.frontier()
+        let mut frontier = self.logs.frontier();
+        let own = self.logs.iter().map(|(log, _)| *log).filter(|log| log.device == self.me);
+        for log in own {
+            frontier.truncate(&log, self.counted(&log));
+        }
+        frontier
+    }
+
+    /// Returns how many events of a log count at most.
+    ///
+    /// Void control events are held all the same: others depend on them.
+    fn counted(&self, log: &LogId) -> u64 {
+        let end = match log.lane {
+            Lane::Control => self.members.fork_of(log),
+            Lane::Chat => self.members.end_of(log),
+        };
+        end.unwrap_or(u64::MAX)
     }
 
     /// Returns a hash of all that is held: equal for equal logs, whatever their order of arrival.
     pub fn state_hash(&self) -> [u8; 32] {
         let mut parts = vec![self.id.0.to_vec()];
         for (log, state) in self.logs.iter() {
-            for run in state.runs() {
+            let limit = self.counted(log);
+            for run in state.runs().filter(|run| run.start < limit) {
+                let end = run.end.min(limit);
                 parts.push(crate::wire::encode(log));
-                parts.push([run.start.to_be_bytes(), run.end.to_be_bytes()].concat());
-                parts.push(run.last.0.to_vec());
+                parts.push([run.start.to_be_bytes(), end.to_be_bytes()].concat());
+                // Where a log ends is said in the control lane, not by its last event.
+                parts.push(if end == limit { vec![] } else { run.last.0.to_vec() });
             }
         }
         let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
@@ -156,7 +194,18 @@ impl Room {
 
     /// Takes an epoch's secret, from storage or from a member. Returns whether it was new.
     pub fn learn_secret(&mut self, secret: EpochSecret) -> bool {
-        self.secrets.insert(secret.id(self.id), secret).is_none()
+        let mut learnt = vec![secret];
+        let mut news = false;
+        while let Some(secret) = learnt.pop() {
+            let epoch = secret.id(self.id);
+            let parents = self.members.wraps(&epoch).into_iter();
+            let parents = parents.filter(|(parent, _)| !self.secrets.contains_key(parent));
+            learnt.extend(
+                parents.filter_map(|(parent, wrap)| secret.unwrap(self.id, parent, wrap).ok()),
+            );
+            news |= self.secrets.insert(epoch, secret).is_none();
+        }
+        news
     }
 
     /// Returns the secrets that are here.
@@ -175,13 +224,28 @@ impl Room {
         named.filter(|id| !self.secrets.contains_key(id)).collect()
     }
 
-    /// Returns the epoch to seal with: the deepest that we can use, ties by id.
+    /// Returns the epoch to seal with: of those permitted whose secret is here the deepest, ties by
+    /// id.
     pub fn sealing_epoch(&self) -> Option<(EpochId, &EpochSecret)> {
-        self.members
-            .epochs()
-            .filter_map(|(id, info)| Some((info.depth, *id, self.secrets.get(id)?)))
-            .max_by_key(|(depth, id, _)| (*depth, *id))
-            .map(|(_, id, secret)| (id, secret))
+        let epochs = self.members.epochs().map(|(id, info)| (info.depth, *id));
+        let mut epochs: Vec<_> = epochs.filter(|(_, id)| self.secrets.contains_key(id)).collect();
+        epochs.sort_unstable();
+        let best = epochs.into_iter().rev().find(|(_, id)| self.members.permits(id))?;
+        Some((best.1, self.secrets.get(&best.1)?))
+    }
+
+    /// Whether to mint an epoch before anything is sealed: none is permitted, or the newest is old.
+    /// One whose secret has not arrived is waited for, but not for ever: who has it may be gone.
+    pub fn needs_epoch(&self, now: Millis) -> bool {
+        let age = |epoch: &EpochId| {
+            let minted = self.members.minted_at(epoch).map_or(0, Hlc::millis);
+            now.saturating_sub(minted)
+        };
+        if let Some((epoch, _)) = self.sealing_epoch() {
+            return age(&epoch) > EPOCH_MS;
+        }
+        let epochs = self.members.epochs().map(|(id, _)| id);
+        epochs.filter(|id| self.members.permits(id)).all(|epoch| age(epoch) > KEY_WAIT_MS)
     }
 
     /// Returns the gossip topic to publish on.
@@ -275,18 +339,30 @@ impl Room {
 
     fn check_control(&mut self, event: &Event) -> Result<(), Reject> {
         let header = event.header();
-        if header.deps.iter().any(|dep| !self.control.contains_key(dep)) {
-            return Err(Reject::MissingDeps);
-        }
         let body = event.body().ok_or(Reject::MissingDeps)?;
         let log = event.log();
+        let control = Control::from_bytes(body);
+        if let Some(Control::Fork(fork)) = &control
+            && self.members.may_write(&log)
+            && fork.proves(self.id).is_some()
+        {
+            self.members.waive(&fork.void_ids());
+        }
+        if header.deps.iter().any(|dep| !self.members.knows(dep)) {
+            return Err(Reject::MissingDeps);
+        }
         if !self.members.may_write(&log) {
-            let control = Control::from_bytes(body).ok_or(Reject::UnknownAuthor)?;
-            if !Members::introduces_itself(header, &control) {
+            let control = control.as_ref().ok_or(Reject::UnknownAuthor)?;
+            if !Members::introduces_itself(header, control) {
                 return Err(Reject::UnknownAuthor);
             }
         }
-        if self.members.end_of(&log).is_some_and(|end| event.seq() >= end) {
+        if control.is_some_and(|control| !self.members.has_cited(&control)) {
+            return Err(Reject::MissingDeps);
+        }
+        // What is void is kept, for others may depend on it; but not without end.
+        let forked = self.members.fork_of(&log).is_some_and(|from| event.seq() >= from);
+        if forked || self.members.void_beyond(&log, event.seq()) >= MAX_VOID_EVENTS {
             return Err(Reject::BeyondCut);
         }
         let next = self.next_seq(log);
@@ -346,55 +422,75 @@ impl Room {
         }
         self.heads.insert(event.id());
         self.control.insert(event.id(), generation);
-        let Some(control) = event.body().and_then(Control::from_bytes) else { return };
-        let statement = Statement { header, id: event.id(), generation, control: &control };
-        let concerned = self.members.concerned(statement);
-        let is_member = |members: &Members, account: &AccountId| {
-            members.account(account).is_some_and(MemberInfo::is_member)
-        };
-        let before: Vec<bool> = concerned.iter().map(|it| is_member(&self.members, it)).collect();
-        self.members.apply(statement);
-        for (account, before) in concerned.iter().zip(before) {
-            match (before, is_member(&self.members, account)) {
-                (false, true) => effects.push(Effect::Joined(*account)),
-                (true, false) => effects.push(Effect::Left(*account)),
-                _ => {}
+        let control = event.body().and_then(Control::from_bytes);
+        let change = self.members.apply(header, event.id(), control.clone());
+        for (account, before) in change.accounts {
+            match (before, self.members.role(&account)) {
+                (None, Some(_)) => effects.push(Effect::Joined(account)),
+                (Some(_), None) => effects.push(Effect::Left(account)),
+                (_, Some(role)) => effects.push(Effect::Role(account, role)),
+                (None, None) => {}
             }
-            self.cut_logs(account, effects);
         }
-        match &control {
-            Control::RoomName(_) | Control::Profile(_) => effects.push(Effect::Renamed),
-            Control::Epoch(epoch) => {
-                effects.push(Effect::Epoch(crate::epoch::epoch_id(self.id, &epoch.commitment)));
+        if change.all {
+            self.cut_logs(effects);
+        }
+        match control {
+            Some(Control::Set(_) | Control::Profile(_)) if self.members.counts(&event.id()) => {
+                effects.push(Effect::Renamed);
+            }
+            Some(Control::Epoch(epoch)) => {
+                let id = crate::epoch::epoch_id(self.id, &epoch.commitment);
+                if let Some(secret) = self.secrets.get(&id).cloned() {
+                    self.learn_secret(secret);
+                }
+                effects.push(Effect::Epoch(id));
+            }
+            Some(Control::Fork(fork)) => {
+                if let Some((log, _)) = fork.proves(self.id) {
+                    effects.push(Effect::Forked(log));
+                }
             }
             _ => {}
         }
     }
 
-    /// Drops what lies beyond the ends of an account's chat logs.
-    fn cut_logs(&mut self, account: &AccountId, effects: &mut Vec<Effect>) {
-        let Some(info) = self.members.account(account) else { return };
-        for term in info.ended_terms() {
-            for device in info.devices.keys() {
-                let log = LogId { lane: Lane::Chat, device: *device, term };
-                let Some(end) = self.members.chat_end(&log) else { continue };
-                let held = self.logs.log(&log).and_then(|state| state.tip());
-                if held.is_some_and(|run| run.end > end.len) {
+    /// Drops what lies beyond the ends of logs. What this device said stays, uncounted, so that no
+    /// position is ever used again.
+    fn cut_logs(&mut self, effects: &mut Vec<Effect>) {
+        let logs: Vec<LogId> = self.logs.iter().map(|(log, _)| *log).collect();
+        for log in logs {
+            let end = match log.lane {
+                Lane::Control => self.members.fork_of(&log).map(|len| LogEnd { len, last: None }),
+                Lane::Chat => self.members.chat_end(&log),
+            };
+            let Some(end) = end else { continue };
+            let held = self.logs.log(&log).and_then(|state| state.tip());
+            if held.is_some_and(|run| run.end > end.len) {
+                if log.device != self.me {
                     self.logs.log_mut(log).truncate(end);
-                    effects.push(Effect::Voided(log, end.len));
                 }
+                effects.push(Effect::Voided(log, end.len));
             }
         }
     }
 
     // Restoring
 
-    /// Replays a control event from storage, in the order in which it was accepted.
-    pub fn restore_control(&mut self, event: Event) {
-        let time = event.header().time;
-        // What time it is now is not known here: 0 keeps the event away from the clock for now.
-        self.take_in(event, 0, &mut Accepted::default());
-        self.clock.observe_later(time);
+    /// Replays the control events from storage, in the order in which they were accepted.
+    pub fn restore_control(&mut self, events: impl IntoIterator<Item = Event>) {
+        self.members.begin_restoring();
+        for event in events {
+            let time = event.header().time;
+            // What time it is now is not known here: 0 keeps the event away from the clock for now.
+            self.take_in(event, 0, &mut Accepted::default());
+            self.clock.observe_later(time);
+        }
+        self.members.end_restoring();
+        // What they wrap is known to be there only now.
+        for secret in self.secrets.values().cloned().collect::<Vec<_>>() {
+            self.learn_secret(secret);
+        }
     }
 
     /// Restores a run of a chat log from storage, and the newest time in it.

@@ -9,7 +9,9 @@ use ayni_core::id::{AccountId, EventId, PeerId};
 use ayni_core::keys::{AccountKey, Bytes32, DeviceCert, DeviceKey, InviteSecret};
 use ayni_core::log::{Lane, LogId};
 use ayni_core::proto::{JoinClaim, JoinRequest};
-use ayni_core::room::{Accepted, Admit, Control, Genesis, Invite, Reject, Room};
+use ayni_core::room::{
+    Accepted, Admit, Control, Genesis, Invite, Reject, Role, Room, Set, Setting,
+};
 
 /// The time at which tests begin, Unix milliseconds.
 pub(crate) const START: Millis = 1_750_000_000_000;
@@ -131,8 +133,14 @@ impl Forged {
 /// An invite for any number, for a week.
 pub(crate) fn invite(n: u8) -> (InviteSecret, Control) {
     let secret = InviteSecret::from_seed(&[n; 32]);
-    let invite = Invite { key: secret.key(), uses: None, expires_ms: START + 7 * DAY };
+    let (key, role) = (secret.key(), Role::Member);
+    let invite = Invite { key, uses: None, expires_ms: START + 7 * DAY, role };
     (secret, Control::Invite(invite))
+}
+
+/// A name for the room, by a founder.
+pub(crate) fn room_name(name: &str) -> Control {
+    Control::Set(Set { cites: None, setting: Setting::Name(name.to_owned()) })
 }
 
 /// An admission that cites a signed claim.
@@ -160,13 +168,14 @@ pub(crate) fn offer_run(room: &mut Room, events: &[Event]) -> Result<Accepted, R
 /// that were refused to the end.
 pub(crate) fn deliver(room: &mut Room, events: &[Event]) -> Vec<Event> {
     let mut open = events.to_vec();
-    loop {
+    // Once more than seems useful: a refused proof of a fork lets others in.
+    let mut idle = 0;
+    while idle < 2 {
         let before = open.len();
         open.retain(|event| offer(room, event).is_err());
-        if open.len() == before {
-            return open;
-        }
+        idle = if open.len() == before { idle + 1 } else { 0 };
     }
+    open
 }
 
 /// A replica on `person`'s device that holds `events`.

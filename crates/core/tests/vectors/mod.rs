@@ -17,7 +17,10 @@ use ayni_core::proto::{
     JoinRequest, KeysReply, KeysRequest, Open, Opened, PROTOCOL, Profile, ReplyHead,
     ServiceDescriptor, service,
 };
-use ayni_core::room::{Admit, Control, Cut, EpochBody, Genesis, GenesisBody, Invite, LogCut, Room};
+use ayni_core::room::{
+    Admit, Control, Cut, EpochBody, Fork, Genesis, GenesisBody, Grant, Invite, LogCut, Remove,
+    Revoke, Role, Room, Set, Setting, Upgrade, Wrap,
+};
 use ayni_core::sync::frame::{LogRuns, SyncFrame, Want};
 use ayni_core::ticket::{Addr, PeerAddr, Ticket};
 use ayni_core::wire;
@@ -140,17 +143,25 @@ fn chat_event() -> Event {
     Event::sign(header, sealed, &device())
 }
 
+fn room_name(name: &str) -> Control {
+    Control::Set(Set { cites: None, setting: Setting::Name(name.to_owned()) })
+}
+
 fn control_event() -> Event {
+    control_event_at(START)
+}
+
+fn control_event_at(time: u64) -> Event {
     let header = Header {
         lane: Lane::Control,
         seq: 0,
         prev: None,
         deps: vec![],
-        time: Hlc::from_millis(START),
+        time: Hlc::from_millis(time),
         epoch: None,
         ..chat_header()
     };
-    Event::sign(header, Control::RoomName("family".into()).to_bytes(), &device())
+    Event::sign(header, room_name("family").to_bytes(), &device())
 }
 
 fn events() -> Vec<Vector> {
@@ -171,24 +182,38 @@ fn events() -> Vec<Vector> {
 
 fn controls() -> Vec<Vector> {
     let cut = LogCut { log: chat_log(), len: 3, last: EventId([10; 32]) };
-    let invite = Invite { key: invite().key(), uses: Some(10), expires_ms: START + 604_800_000 };
+    let (key, expires_ms) = (invite().key(), START + 604_800_000);
+    let invite = Invite { key, uses: Some(10), expires_ms, role: Role::Member };
     let forever = Invite { uses: None, ..invite.clone() };
     let epoch = EpochBody {
         commitment: EpochSecret::new(SECRET).commitment(),
         parents: vec![EpochId([13; 32])],
+        wraps: vec![Wrap(vec![14; 48])],
     };
+    let cites = Some(EventId([16; 32]));
+    let account = cert().claim.account;
+    let grant = Grant { account, term: 0, role: Role::Admin, cites: None };
+    let remove = Remove { account, term: 0, then: None, cut: Cut { logs: vec![cut] }, cites };
+    let (one, other) = (control_event(), control_event_at(START + 1));
+    let fork = Fork::new(&one, &other, vec![]);
     vec![
         (
             "control_genesis",
             Control::Genesis(GenesisBody { genesis: genesis(), cert: cert() }).to_bytes(),
         ),
-        ("control_room_name", Control::RoomName("family".into()).to_bytes()),
+        ("control_set_name", room_name("family").to_bytes()),
         ("control_profile", Control::Profile("Inti".into()).to_bytes()),
         ("control_invite", Control::Invite(invite).to_bytes()),
         ("control_invite_unlimited", Control::Invite(forever).to_bytes()),
         ("control_admit", Control::Admit(Box::new(Admit::new(request(), 0))).to_bytes()),
         ("control_epoch", Control::Epoch(epoch).to_bytes()),
         ("control_leave", Control::Leave(Cut { logs: vec![cut] }).to_bytes()),
+        ("control_grant", Control::Grant(grant).to_bytes()),
+        ("control_remove", Control::Remove(remove).to_bytes()),
+        ("control_revoke", Control::Revoke(Revoke { invite: key, cites }).to_bytes()),
+        ("control_fork", Control::Fork(Box::new(fork)).to_bytes()),
+        ("control_upgrade", Control::Upgrade(Upgrade { rules: 2, cites: None }).to_bytes()),
+        ("control_merge", Control::Merge.to_bytes()),
     ]
 }
 

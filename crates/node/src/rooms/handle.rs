@@ -10,7 +10,9 @@ use ayni_core::epoch::EpochSecret;
 use ayni_core::event::Event as CoreEvent;
 use ayni_core::id::{AccountId, EpochId, PeerId, RoomId};
 use ayni_core::log::{Frontier, Lane, LogId};
-use ayni_core::room::{Accepted, AuthorError, Effect, Kind, LogState, Reject, Room, Run};
+use ayni_core::room::{
+    Accepted, AuthorError, Effect, Kind, LogState, MemberInfo, Reject, Room, Run,
+};
 use ayni_core::sync::{Claims, SessionId, View};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -105,6 +107,13 @@ impl From<Refusal> for Error {
             Refusal::Author(AuthorError::NotAMember) => {
                 Self::Denied("you are not a member of this room (any more)".into())
             }
+            Refusal::Author(AuthorError::NotThere) => {
+                Self::NotFound("no such member or invitation in this room".into())
+            }
+            Refusal::Author(error @ (AuthorError::NotPermitted | AuthorError::NewerRules)) => {
+                Self::Denied(error.to_string())
+            }
+            Refusal::Author(error @ AuthorError::TooLong) => Self::Invalid(error.to_string()),
             Refusal::Author(error) => Self::Unreachable(error.to_string()),
             Refusal::Reject(reject) => Self::Denied(reject.to_string()),
         }
@@ -434,6 +443,7 @@ impl RoomHandle {
             }
             RoomKind::Group => members.room_name().map_or_else(|| self.id.short(), str::to_owned),
         };
+        let own = members.account(&inner.keys.account.id());
         RoomInfo {
             room: self.id,
             kind,
@@ -441,6 +451,9 @@ impl RoomHandle {
             members: members.current().count(),
             unread: state.unread,
             joined: state.room.am_member(),
+            removed: own.is_some_and(MemberInfo::was_removed),
+            role: own.and_then(MemberInfo::role),
+            topic: members.settings().topic().unwrap_or_default().to_owned(),
         }
     }
 
@@ -495,6 +508,15 @@ impl State {
         self.parted && !self.room.am_member() && !inner.is_joining(&self.room.id())
     }
 
+    /// Returns the secrets of the epochs that a change minted: kept together with it.
+    fn minted(&self, accepted: &Accepted) -> Vec<(EpochId, EpochSecret)> {
+        let epochs = accepted.effects.iter().filter_map(|effect| match effect {
+            Effect::Epoch(epoch) => Some((*epoch, self.room.secret(epoch)?.clone())),
+            _ => None,
+        });
+        epochs.collect()
+    }
+
     /// Describes a change for the store: the events, and the new summary of each log they touch.
     fn append(&mut self, room: RoomId, accepted: &Accepted, me: PeerId) -> Append {
         let mut touched: BTreeSet<LogId> = BTreeSet::new();
@@ -506,8 +528,11 @@ impl State {
         let mut voided = Vec::new();
         for effect in &accepted.effects {
             if let Effect::Voided(log, from) = effect {
-                touched.insert(*log);
-                voided.push((*log, *from));
+                // What this device said stays, so that no position is ever used again.
+                if log.device != me {
+                    touched.insert(*log);
+                    voided.push((*log, *from));
+                }
             }
         }
         let logs = self.room.logs();
@@ -525,7 +550,7 @@ impl State {
             runs,
             voided,
             unread: unread(&accepted.events, me),
-            secrets: vec![],
+            secrets: self.minted(accepted),
         }
     }
 }
@@ -551,8 +576,8 @@ fn rebuild(
     for event in &loaded.control {
         let entry: &mut Hlc = newest.entry(event.log()).or_default();
         *entry = (*entry).max(event.header().time);
-        room.restore_control(event.clone());
     }
+    room.restore_control(loaded.control.iter().cloned());
     for (log, runs, time) in &loaded.runs {
         newest.insert(*log, *time);
         for run in runs {

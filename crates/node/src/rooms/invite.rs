@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use ayni_core::id::{PeerId, RoomId};
+use ayni_core::epoch::EpochSecret;
+use ayni_core::id::{AccountId, PeerId, RoomId};
 use ayni_core::keys::{Bytes32, Domain, InviteSecret, verify};
 use ayni_core::proto::{Admission, EpochGrant, JoinReply, JoinRequest};
 use ayni_core::room::{Accepted, Admit, Control, History, Invite, Kind, MemberInfo, Room};
@@ -34,7 +35,7 @@ pub(crate) async fn invite(
     let lifetime = u64::try_from(options.expires_in.as_millis()).unwrap_or(u64::MAX);
     let expires_ms = inner.now().saturating_add(lifetime);
     let key = InviteSecret::from_seed(&seed).key();
-    let invite = Invite { key, uses: options.uses, expires_ms };
+    let invite = Invite { key, uses: options.uses, expires_ms, role: options.role };
     let device = &inner.keys.device;
     room.change(inner, |room, now| Ok(room.author_invite(device, invite, now)?)).await??;
     let mut members = vec![inner.own_address()];
@@ -63,6 +64,7 @@ async fn admit(inner: &Arc<Inner>, link: &Link, request: &JoinRequest) -> JoinRe
     }
     let Some(room) = inner.room(&claim.room) else { return JoinReply::Refused };
     let account = claim.cert.claim.account;
+    let Ok(fresh) = inner.entropy() else { return JoinReply::NotNow };
     let mut verdict = None;
     let result = room
         .change(inner, |replica, now| {
@@ -81,6 +83,12 @@ async fn admit(inner: &Arc<Inner>, link: &Link, request: &JoinRequest) -> JoinRe
                 return Ok(Accepted::default());
             }
             let Some(invite) = invite.filter(|_| !member) else { return Ok(Accepted::default()) };
+            let least = members.settings().who_invites();
+            let entitled = members.role(&invite.inviter).is_none_or(|role| role >= least);
+            if !invite.open || !entitled {
+                verdict = Some(JoinReply::Refused);
+                return Ok(Accepted::default());
+            }
             if invite.is_expired(now) {
                 verdict = Some(JoinReply::Expired);
                 return Ok(Accepted::default());
@@ -99,7 +107,22 @@ async fn admit(inner: &Arc<Inner>, link: &Link, request: &JoinRequest) -> JoinRe
                 device_signature: request.device_signature,
                 term,
             };
-            Ok(replica.author_control(&inner.keys.device, &Control::Admit(Box::new(admit)), now)?)
+            let device = &inner.keys.device;
+            let mut admitting = replica.clone();
+            let mut accepted =
+                admitting.author_control(device, &Control::Admit(Box::new(admit)), now)?;
+            if admitting.members().role(&account).is_none() {
+                // It was removed, and this invite was made before.
+                verdict = Some(JoinReply::Refused);
+                return Ok(Accepted::default());
+            }
+            if admitting.members().history() == History::FromJoining {
+                // What was said before is not for it.
+                accepted =
+                    accepted.and(admitting.author_epoch(device, EpochSecret::new(fresh), now)?);
+            }
+            *replica = admitting;
+            Ok(accepted)
         })
         .await;
     match (verdict, result) {
@@ -131,21 +154,15 @@ fn admission(inner: &Inner, room: &RoomHandle, id: RoomId, joiner: &PeerId) -> J
         .account_of(joiner)
         .and_then(|account| replica.members().account(&account)?.current_term());
     let Some(term) = term else { return JoinReply::NotNow };
-    let epochs = match genesis.policies.history {
-        History::FromStart => grants(replica, limits::MAX_EPOCHS),
-        History::FromJoining => replica
-            .sealing_epoch()
-            .map(|(epoch, secret)| EpochGrant { epoch, secret: Bytes32(*secret.as_bytes()) })
-            .into_iter()
-            .collect(),
-    };
+    let Some(account) = replica.members().account_of(joiner) else { return JoinReply::NotNow };
+    let epochs = grants(replica, &account);
     JoinReply::Admitted(Admission { genesis, term, epochs, members })
 }
 
-fn grants(replica: &Room, most: usize) -> Vec<EpochGrant> {
-    replica
-        .secrets()
-        .map(|(epoch, secret)| EpochGrant { epoch: *epoch, secret: Bytes32(*secret.as_bytes()) })
-        .take(most)
-        .collect()
+/// Returns the secrets that a member may have.
+fn grants(replica: &Room, account: &AccountId) -> Vec<EpochGrant> {
+    let secrets = replica.secrets().filter(|(epoch, _)| replica.members().may_read(epoch, account));
+    let grants = secrets
+        .map(|(epoch, secret)| EpochGrant { epoch: *epoch, secret: Bytes32(*secret.as_bytes()) });
+    grants.take(limits::MAX_EPOCHS).collect()
 }

@@ -32,7 +32,10 @@ pub(crate) async fn serve(room: Arc<RoomHandle>, peer: PeerId, mut stream: Strea
         if !state.room.members().is_member_device(&peer) {
             return;
         }
-        let wanted = request.epochs.iter().filter_map(|epoch| {
+        let members = state.room.members();
+        let Some(account) = members.account_of(&peer) else { return };
+        let wanted = request.epochs.iter().filter(|epoch| members.may_read(epoch, &account));
+        let wanted = wanted.filter_map(|epoch| {
             let secret = state.room.secret(epoch)?;
             Some(EpochGrant { epoch: *epoch, secret: Bytes32(*secret.as_bytes()) })
         });

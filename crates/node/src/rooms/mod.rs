@@ -6,6 +6,8 @@
 
 pub(crate) mod contact;
 pub(crate) mod digest;
+pub(crate) mod forks;
+pub(crate) mod govern;
 pub(crate) mod handle;
 pub(crate) mod invite;
 pub(crate) mod join;

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::handle::{Refusal, RoomHandle};
 use super::pace::Pace;
-use super::serve;
+use super::{forks, serve};
 use crate::discovery::book::Source;
 use crate::inner::Inner;
 use crate::transport::stream::{FrameReceiver, FrameSender};
@@ -332,6 +332,7 @@ impl Driver {
         };
         let (log, range) = (first.log(), first.seq()..last.seq().saturating_add(1));
         let begun = Instant::now();
+        let offered = run.events().to_vec();
         let changed = self.room.change(&self.inner, |room, now| Ok(room.accept(run, now)?)).await;
         match changed.map_err(|error| error.to_string())? {
             Ok(events) => {
@@ -345,6 +346,11 @@ impl Driver {
             }
             Err(Refusal::Reject(reject)) => {
                 self.inner.note_reject(self.link.peer(), self.room.id(), reject);
+                if reject == Reject::Fork {
+                    let task = forks::prove(self.inner.clone(), self.room.clone(), offered);
+                    let cancel = self.inner.cancel.clone();
+                    self.inner.tasks.spawn(cancel.run_until_cancelled_owned(task));
+                }
                 let again = matches!(reject, Reject::MissingDeps | Reject::UnknownAuthor);
                 tracing::debug!(%reject, again, "events refused");
                 Ok(Some(Input::Refused(log, range)))

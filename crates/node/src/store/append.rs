@@ -39,6 +39,7 @@ pub(super) const fn kind_number(kind: Kind) -> i64 {
     match kind {
         Kind::Group => 0,
         Kind::Direct => 1,
+        Kind::Own => 2,
     }
 }
 

@@ -86,7 +86,7 @@ pub(super) fn rooms(db: &Connection) -> Result<Vec<StoredRoom>> {
     let mut rooms = Vec::new();
     while let Some(row) = rows.next()? {
         let number: i64 = row.get(1)?;
-        let kind = [Kind::Group, Kind::Direct]
+        let kind = [Kind::Group, Kind::Direct, Kind::Own]
             .into_iter()
             .find(|kind| kind_number(*kind) == number)
             .ok_or_else(|| Failure::Damaged(format!("a room of kind {number}")))?;

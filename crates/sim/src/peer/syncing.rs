@@ -67,7 +67,7 @@ impl Peer {
             return false;
         };
         let Some(info) = room.members().account(account) else { return false };
-        info.terms.iter().any(|term| {
+        info.terms.keys().any(|term| {
             let log = LogId { lane: Lane::Chat, device: *device, term: *term };
             let held = room.frontier().runs(&log).map_or(0, Runs::count);
             room.members().end_of(&log).is_some_and(|end| held < end)

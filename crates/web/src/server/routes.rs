@@ -105,7 +105,10 @@ async fn invite(
     JsonBody(body): JsonBody<api::Invite>,
 ) -> Result<Json<api::Ticket>> {
     let expires_in = Duration::from_secs(body.expires_s);
-    let ticket = app.node.invite(room, InviteOptions { uses: body.uses, expires_in }).await?;
+    let ticket = app
+        .node
+        .invite(room, InviteOptions { uses: body.uses, expires_in, ..InviteOptions::default() })
+        .await?;
     Ok(Json(api::Ticket { ticket: ticket.to_string() }))
 }
 

@@ -3,14 +3,19 @@
 use super::{Accepted, Room};
 use crate::Entropy;
 use crate::chat::Chat;
-use crate::clock::Millis;
+use crate::clock::{Hlc, Millis};
 use crate::epoch::EpochSecret;
 use crate::event::{Event, Header, VERSION};
+use crate::id::{AccountId, InviteKey};
 use crate::id::{EpochId, EventId};
 use crate::keys::{Bytes32, DeviceCert, DeviceKey};
 use crate::limits::{MAX_CONTROL_DEPS, MAX_CUT_LOGS, MAX_EPOCH_PARENTS};
 use crate::log::{Lane, LogId};
-use crate::room::{Control, Cut, EpochBody, Genesis, GenesisBody, Invite, LogCut};
+use crate::room::control::Cites;
+use crate::room::{
+    Control, Cut, EpochBody, Fork, Genesis, GenesisBody, Grant, History, Invite, LogCut, Members,
+    Remove, Revoke, Role, Set, Setting, Upgrade, Wrap,
+};
 
 /// Why this device cannot author an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +24,15 @@ pub enum AuthorError {
     /// It is not a member, or not any more.
     #[error("this device is not a member of the room")]
     NotAMember,
+    /// It is a member, and may not do this.
+    #[error("your role in this room does not permit that")]
+    NotPermitted,
+    /// The account or the invite that it is about is not (any more) in this room.
+    #[error("no such member or invite in this room (any more)")]
+    NotThere,
+    /// The room follows rules that this version does not know: it keeps, serves and shows.
+    #[error("this room needs a newer version of Ayni: it can be read here, not written to")]
+    NewerRules,
     /// No epoch's secret is here to seal with.
     #[error("no key of this room has arrived yet")]
     NoKey,
@@ -44,9 +58,10 @@ impl Room {
         room.append(key, 0, &Control::Genesis(start), now, &mut all);
         room.append(key, 0, &Control::Profile(names.0.to_owned()), now, &mut all);
         if let Some(name) = names.1 {
-            room.append(key, 0, &Control::RoomName(name.to_owned()), now, &mut all);
+            let set = Set { cites: None, setting: Setting::Name(name.to_owned()) };
+            room.append(key, 0, &Control::Set(set), now, &mut all);
         }
-        let epoch = EpochBody { commitment: secret.commitment(), parents: vec![] };
+        let epoch = EpochBody { commitment: secret.commitment(), parents: vec![], wraps: vec![] };
         room.append(key, 0, &Control::Epoch(epoch), now, &mut all);
         room.learn_secret(secret);
         (room, all)
@@ -74,14 +89,203 @@ impl Room {
     /// Authors an invite for `key`.
     ///
     /// # Errors
-    /// [`AuthorError::NotAMember`].
+    /// [`AuthorError::NotAMember`], [`AuthorError::NotPermitted`].
     pub fn author_invite(
         &mut self,
         key: &DeviceKey,
         invite: Invite,
         now: Millis,
     ) -> Result<Accepted, AuthorError> {
+        let least = self.members.settings().who_invites().max(Role::Member);
+        if self.my_role()? < least {
+            return Err(AuthorError::NotPermitted);
+        }
         self.author_control(key, &Control::Invite(invite), now)
+    }
+
+    /// Ends an invite: one's own, or with authority anyone's. Whom it admitted as far as is known here
+    /// stays.
+    ///
+    /// # Errors
+    /// [`AuthorError`].
+    pub fn author_revoke(
+        &mut self,
+        key: &DeviceKey,
+        invite: InviteKey,
+        now: Millis,
+    ) -> Result<Accepted, AuthorError> {
+        let ends = |members: &Members| members.invite(&invite).is_some_and(|info| !info.open);
+        if self.members.invite(&invite).is_none() {
+            return Err(AuthorError::NotThere);
+        }
+        self.author_with_authority(key, now, ends, |cites| {
+            Control::Revoke(Revoke { invite, cites })
+        })
+    }
+
+    /// Sets the room up in one respect.
+    ///
+    /// # Errors
+    /// [`AuthorError`].
+    pub fn author_setting(
+        &mut self,
+        key: &DeviceKey,
+        setting: &Setting,
+        now: Millis,
+    ) -> Result<Accepted, AuthorError> {
+        if !self.my_role()?.has_authority() {
+            return Err(AuthorError::NotPermitted);
+        }
+        let set = |cites| Control::Set(Set { cites, setting: setting.clone() });
+        self.author_with_authority(key, now, |_| true, set)
+    }
+
+    /// Gives an account a role: a higher one in its term, a lower one in the next, or a new term after
+    /// it left or was removed.
+    ///
+    /// # Errors
+    /// [`AuthorError`].
+    pub fn author_role(
+        &mut self,
+        key: &DeviceKey,
+        account: AccountId,
+        role: Role,
+        now: Millis,
+    ) -> Result<Accepted, AuthorError> {
+        let info = self.members.account(&account).ok_or(AuthorError::NotThere)?;
+        let has = |members: &Members| members.role(&account) == Some(role);
+        match (info.current_term(), info.role()) {
+            (Some(_), Some(now_has)) if now_has == role => Ok(Accepted::default()),
+            (Some(_), Some(now_has)) if now_has > role => {
+                self.end_term(key, account, Some(role), now)
+            }
+            (term, _) => {
+                let term = term.unwrap_or_else(|| self.members.next_term(&account));
+                let grant = |cites| Control::Grant(Grant { account, term, role, cites });
+                self.author_with_authority(key, now, has, grant)
+            }
+        }
+    }
+
+    /// Removes an account: what it said as far as is known here stays, nothing else counts.
+    ///
+    /// Mint an epoch after it ([`Self::author_epoch`]).
+    ///
+    /// # Errors
+    /// [`AuthorError`].
+    pub fn author_remove(
+        &mut self,
+        key: &DeviceKey,
+        account: AccountId,
+        now: Millis,
+    ) -> Result<Accepted, AuthorError> {
+        self.end_term(key, account, None, now)
+    }
+
+    fn end_term(
+        &mut self,
+        key: &DeviceKey,
+        account: AccountId,
+        then: Option<Role>,
+        now: Millis,
+    ) -> Result<Accepted, AuthorError> {
+        let info = self.members.account(&account).ok_or(AuthorError::NotThere)?;
+        let term = info.current_term().ok_or(AuthorError::NotThere)?;
+        let devices: Vec<_> = info.devices.keys().copied().collect();
+        let ends = devices.into_iter().flat_map(|device| {
+            [Lane::Control, Lane::Chat].map(|lane| LogId { lane, device, term })
+        });
+        let cut = self.cut_here(ends);
+        let ended = |members: &Members| members.role(&account) == then;
+        self.author_with_authority(key, now, ended, |cites| {
+            Control::Remove(Remove { account, term, then, cut: cut.clone(), cites })
+        })
+    }
+
+    /// States that the room follows newer rules from here on.
+    ///
+    /// # Errors
+    /// [`AuthorError`].
+    pub fn author_upgrade(
+        &mut self,
+        key: &DeviceKey,
+        rules: u32,
+        now: Millis,
+    ) -> Result<Accepted, AuthorError> {
+        let upgraded = |members: &Members| members.rules() >= rules;
+        self.author_with_authority(key, now, upgraded, |cites| {
+            Control::Upgrade(Upgrade { rules, cites })
+        })
+    }
+
+    /// States the proof that a device signed two events at one position.
+    ///
+    /// # Errors
+    /// [`AuthorError`]; [`AuthorError::NotThere`] where it proves nothing.
+    pub fn author_fork(
+        &mut self,
+        key: &DeviceKey,
+        fork: Fork,
+        now: Millis,
+    ) -> Result<Accepted, AuthorError> {
+        if fork.proves(self.id).is_none() {
+            return Err(AuthorError::NotThere);
+        }
+        self.author_control(key, &Control::Fork(Box::new(fork)), now)
+    }
+
+    /// Authors something that takes authority, by whichever of one's own it takes effect.
+    fn author_with_authority(
+        &mut self,
+        key: &DeviceKey,
+        now: Millis,
+        takes_effect: impl Fn(&Members) -> bool,
+        control: impl Fn(Cites) -> Control,
+    ) -> Result<Accepted, AuthorError> {
+        let account = self.members.account_of(&self.me).ok_or(AuthorError::NotAMember)?;
+        self.my_role()?;
+        // One without authority may still end what is its own.
+        let cites = self.members.authority(&account).unwrap_or_else(|| vec![None]);
+        for cites in cites {
+            let mut tried = self.clone();
+            let control = control(cites);
+            let mut accepted = tried.gather_heads(key, now)?;
+            accepted = accepted.and(tried.author_control(key, &control, now)?);
+            let counts = accepted.events.last().is_some_and(|it| tried.members.counts(&it.id()));
+            if counts && takes_effect(&tried.members) {
+                *self = tried;
+                return Ok(accepted);
+            }
+        }
+        Err(AuthorError::NotPermitted)
+    }
+
+    /// Names all heads in events of one's own, where they are more than one event can name: what ends
+    /// something is measured by what its author knew.
+    fn gather_heads(&mut self, key: &DeviceKey, now: Millis) -> Result<Accepted, AuthorError> {
+        let term = self.my_term()?;
+        let mut accepted = Accepted::default();
+        while self.heads.len() > MAX_CONTROL_DEPS {
+            self.append(key, term, &Control::Merge, now, &mut accepted);
+        }
+        Ok(accepted)
+    }
+
+    fn my_role(&self) -> Result<Role, AuthorError> {
+        let account = self.members.account_of(&self.me).ok_or(AuthorError::NotAMember)?;
+        if self.members.is_frozen(&self.me) {
+            return Err(AuthorError::NotAMember);
+        }
+        self.members.role(&account).ok_or(AuthorError::NotAMember)
+    }
+
+    /// Says where logs end if nothing counts but what is held here.
+    fn cut_here(&self, logs: impl Iterator<Item = LogId>) -> Cut {
+        let ends = logs.filter_map(|log| {
+            let tip = self.logs.log(&log)?.tip()?;
+            Some(LogCut { log, len: tip.end, last: tip.last })
+        });
+        Cut { logs: ends.take(MAX_CUT_LOGS).collect() }
     }
 
     /// Leaves, with all devices of the account: in this term nothing of theirs counts after this
@@ -95,12 +299,10 @@ impl Room {
         let info = account.and_then(|account| self.members.account(&account));
         let others = info.into_iter().flat_map(|info| info.devices.keys().copied());
         let devices = std::iter::once(self.me).chain(others.filter(|device| *device != self.me));
-        let ends = devices.filter_map(|device| {
-            let log = LogId { lane: Lane::Chat, device, term };
-            let tip = self.logs.log(&log)?.tip()?;
-            Some(LogCut { log, len: tip.end, last: tip.last })
+        let logs = devices.flat_map(|device| {
+            [Lane::Chat, Lane::Control].map(|lane| LogId { lane, device, term })
         });
-        let cut = Cut { logs: ends.take(MAX_CUT_LOGS).collect() };
+        let cut = self.cut_here(logs);
         self.author_control(key, &Control::Leave(cut), now)
     }
 
@@ -116,8 +318,16 @@ impl Room {
     ) -> Result<Accepted, AuthorError> {
         let deepest = self.members.epochs().map(|(_, info)| info.depth).max();
         let parents = self.members.epochs().filter(|(_, info)| Some(info.depth) == deepest);
-        let parents = parents.map(|(id, _)| *id).take(MAX_EPOCH_PARENTS).collect();
-        let body = EpochBody { commitment: secret.commitment(), parents };
+        let parents: Vec<EpochId> = parents.map(|(id, _)| *id).take(MAX_EPOCH_PARENTS).collect();
+        let wrap = |parent: &EpochId| {
+            let parent = self.secrets.get(parent);
+            Wrap(parent.map(|parent| secret.wrap(self.id, parent)).unwrap_or_default())
+        };
+        let wraps = match self.members.history() {
+            History::FromStart => parents.iter().map(wrap).collect(),
+            History::FromJoining => vec![],
+        };
+        let body = EpochBody { commitment: secret.commitment(), parents, wraps };
         let accepted = self.author_control(key, &Control::Epoch(body), now)?;
         self.learn_secret(secret);
         Ok(accepted)
@@ -135,6 +345,11 @@ impl Room {
         entropy: &Entropy,
     ) -> Result<Accepted, AuthorError> {
         let term = self.my_term()?;
+        if self.my_role()?
+            < self.members.settings().who_posts(Hlc::from_millis(now)).max(Role::Member)
+        {
+            return Err(AuthorError::NotPermitted);
+        }
         let (epoch, secret) = self
             .sealing_epoch()
             .map(|(id, secret)| (id, secret.clone()))
@@ -150,6 +365,9 @@ impl Room {
     }
 
     fn my_term(&self) -> Result<u32, AuthorError> {
+        if !self.members.knows_rules() {
+            return Err(AuthorError::NewerRules);
+        }
         self.members
             .account_of(&self.me)
             .and_then(|account| self.members.account(&account)?.current_term())

@@ -1,0 +1,411 @@
+//! From statements to who may do what: the rules of `docs/rooms.md`, in one pure function.
+//!
+//! Two steps. First, which ends of terms (removals, leavings) are in force; they depend on one another
+//! (who is removed cannot remove), and in part negatively, so this is the well-founded model of a
+//! small logic program, found by an alternating fixpoint: what nobody can settle has no effect.
+//! Second, who belongs here: admissions and grants, in whatever order, until nothing is added.
+//!
+//! Source of the method: A. Van Gelder, The Alternating Fixpoint of Logic Programs with Negation,
+//! 1993.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::control::{Control, Remove};
+use super::genesis::Kind;
+use super::role::Role;
+use super::statements::{Authority, Statement, Statements};
+use crate::id::{AccountId, PeerId};
+use crate::log::{Lane, LogId};
+
+/// An account in one term of its membership.
+pub(super) type Seat = (AccountId, u32);
+
+/// Which statements take effect.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Reduction {
+    /// The ends of terms in force.
+    pub(super) enders: BTreeSet<usize>,
+    /// The statements that give a role in force.
+    pub(super) givers: BTreeSet<usize>,
+    /// Who was ever rightly here, and as what.
+    pub(super) seats: BTreeMap<Seat, Role>,
+    /// The statements that count: their author was here, and they lie before the end of its log.
+    pub(super) counts: BTreeSet<usize>,
+    /// The invites in force at their making, and whom each admitted.
+    pub(super) invites: BTreeMap<usize, BTreeSet<AccountId>>,
+    /// The revocations in force, by the invite that each ends.
+    pub(super) revoked: BTreeMap<usize, BTreeSet<usize>>,
+}
+
+/// Which ends of terms, and which givers, hold under some assumption.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Model {
+    enders: BTreeSet<usize>,
+    givers: BTreeSet<usize>,
+}
+
+/// Reduces all statements, or those of `only`.
+pub(super) fn reduce(all: &Statements, only: Option<&BTreeSet<usize>>) -> Reduction {
+    let reducer = Reducer::new(all, only);
+    let mut sure = Model::default();
+    loop {
+        let possible = reducer.step(&sure);
+        let next = reducer.step(&possible);
+        if next == sure {
+            break;
+        }
+        sure = next;
+    }
+    // Nothing but sure ends is in force; what gives a role holds where those leave it standing.
+    let givers = reducer.step_with(&sure, Some(&sure.enders)).givers;
+    let mut out = Reduction { enders: sure.enders, givers, ..Reduction::default() };
+    reducer.seat(&mut out);
+    out
+}
+
+/// Applies the rules to all statements, or to some.
+#[derive(Clone, Copy)]
+pub(super) struct Reducer<'a> {
+    all: &'a Statements,
+    only: Option<&'a BTreeSet<usize>>,
+}
+
+impl<'a> Reducer<'a> {
+    pub(super) fn new(all: &'a Statements, only: Option<&'a BTreeSet<usize>>) -> Self {
+        Self { all, only }
+    }
+
+    fn statements(self) -> impl Iterator<Item = (usize, &'a Statement)> {
+        let included = move |at: &usize| self.only.is_none_or(|only| only.contains(at));
+        self.all.iter().filter(move |(at, _)| included(at))
+    }
+
+    /// Returns the ends of a seat among `enders`.
+    fn ends<'b>(self, seat: Seat, enders: &'b BTreeSet<usize>) -> impl Iterator<Item = usize> + 'b
+    where
+        'a: 'b,
+    {
+        self.all.enders_of(seat).filter(|at| enders.contains(at))
+    }
+
+    /// Whether members come and go; who belongs to other rooms is said by their genesis.
+    fn is_group(self) -> bool {
+        self.all.genesis().is_some_and(|genesis| genesis.kind == Kind::Group)
+    }
+
+    /// Whether a statement lies before the end of its log, given the ends of terms in force.
+    ///
+    /// A leaving is measured by removals alone: two devices of one account may both leave.
+    fn stands(self, at: usize, it: &Statement, enders: &BTreeSet<usize>) -> bool {
+        let leaves = self.all.is_leaving(at);
+        let ends = |seat: Seat| {
+            let ends = self.ends(seat, enders);
+            ends.filter(|end| !(leaves && self.all.is_leaving(*end))).collect()
+        };
+        it.seq < end_of(self.all, &it.log, ends)
+    }
+
+    /// What holds if, of what stands against something, exactly `against` does.
+    fn step(self, against: &Model) -> Model {
+        self.step_with(against, None)
+    }
+
+    /// Like [`Self::step`]; if `only` is given, no other ends of terms hold.
+    fn step_with(self, against: &Model, only: Option<&BTreeSet<usize>>) -> Model {
+        let mut model = Model::default();
+        let may_end = |at: &usize| only.is_none_or(|only| only.contains(at));
+        // What is cited has a lower place.
+        for (at, it) in self.statements() {
+            let authorized =
+                || self.has_authority(at, &model) && self.stands(at, it, &against.enders);
+            match &it.control {
+                Some(Control::Leave(_)) if may_end(&at) && self.stands(at, it, &against.enders) => {
+                    model.enders.insert(at);
+                }
+                Some(Control::Grant(grant)) if self.is_group() => {
+                    let within = self.all.authority(at).is_some_and(|(_, own)| grant.role <= own);
+                    let seat = (grant.account, grant.term);
+                    if within && authorized() && self.may_begin(seat, at, &model, against) {
+                        model.givers.insert(at);
+                    }
+                }
+                Some(Control::Remove(remove)) if self.is_group() => {
+                    let seat = (remove.account, remove.term);
+                    if may_end(&at)
+                        && authorized()
+                        && self.has_begun(seat, at, &model)
+                        && self.is_above(at, remove, &against.givers)
+                    {
+                        model.enders.insert(at);
+                        if self.goes_on(remove, &against.enders) {
+                            model.givers.insert(at);
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        model
+    }
+
+    /// Whether a statement's author has the authority that it names.
+    fn has_authority(self, at: usize, model: &Model) -> bool {
+        match self.all.authority(at) {
+            Some((Authority::Founder(_), _)) => true,
+            Some((Authority::By(by), _)) => model.givers.contains(&by),
+            None => false,
+        }
+    }
+
+    /// Whether everything that lifts the target of a removal above the crowd comes from the remover's
+    /// own authority. So a member can be removed by any admin, an admin by who is above it, and
+    /// nobody by who is beside it; a founder whom the genesis names by nobody.
+    fn is_above(self, at: usize, remove: &Remove, givers: &BTreeSet<usize>) -> bool {
+        let Some(it) = self.all.get(at) else { return false };
+        let own = self.all.accounts_of(&it.log.device).any(|account| account == remove.account);
+        let founders = self.all.genesis().map(|genesis| &genesis.founders);
+        let first = remove.term == 0 && founders.is_some_and(|all| all.contains(&remove.account));
+        let Some((authority, role)) = self.all.authority(at) else { return false };
+        // Later terms too: one that began without knowledge of this removal would end with it. What
+        // was given in knowledge of it neither stands against it nor is ended by it.
+        let lifts = self.all.lifts_from((remove.account, remove.term));
+        let mut lifts =
+            lifts.filter(|lift| givers.contains(lift) && !self.all.is_before(at, *lift));
+        let within = remove.then.is_none_or(|then| then <= role);
+        !own && !first && within && lifts.all(|lift| self.all.descends(lift, authority))
+    }
+
+    /// Whether who is demoted goes on: nothing else ends the same term for good. Leaving always wins,
+    /// even where nothing else of that device counts any more.
+    fn goes_on(self, remove: &Remove, enders: &BTreeSet<usize>) -> bool {
+        let seat = (remove.account, remove.term);
+        let included = |at: &usize| self.only.is_none_or(|only| only.contains(at));
+        let mut all = self.all.enders_of(seat).filter(included);
+        remove.then.is_some()
+            && !all.any(|end| self.all.is_leaving(end))
+            && self.ends(seat, enders).all(|end| self.all.gives(end).is_some())
+    }
+
+    /// Whether a term had begun, as far as who ends it knew.
+    fn has_begun(self, (account, term): Seat, by: usize, model: &Model) -> bool {
+        let Some(before) = term.checked_sub(1) else { return true };
+        self.ends((account, before), &model.enders).any(|end| self.all.is_before(end, by))
+    }
+
+    /// Whether a term may begin by a statement: the first, or one whose predecessor ended in its
+    /// knowledge, and not also without.
+    fn may_begin(self, seat: Seat, by: usize, model: &Model, against: &Model) -> bool {
+        let (account, term) = seat;
+        let Some(before) = term.checked_sub(1) else { return true };
+        let known = |end: usize| self.all.is_before(end, by);
+        let removals = self.ends((account, before), &against.enders);
+        let mut unknown = removals.filter(|end| !self.all.is_leaving(*end) && !known(*end));
+        self.ends((account, before), &model.enders).any(known) && unknown.next().is_none()
+    }
+
+    /// Finds who is here, and what counts.
+    fn seat(self, out: &mut Reduction) {
+        let standing: Vec<(usize, &Statement)> =
+            self.statements().filter(|(at, it)| self.stands(*at, it, &out.enders)).collect();
+        for at in out.givers.clone() {
+            self.take_given(at, out);
+        }
+        for (at, it) in &standing {
+            self.revoke(*at, it, out);
+        }
+        // Each round sees what the one before added; there are hardly ever more than two.
+        loop {
+            let before = (out.counts.len(), out.seats.clone(), out.invites.clone());
+            for (at, it) in &standing {
+                self.count(*at, it, out);
+            }
+            if before == (out.counts.len(), out.seats.clone(), out.invites.clone()) {
+                return;
+            }
+        }
+    }
+
+    /// Adds one statement to what was reduced before, if it can only add: where it could change what
+    /// earlier ones say, false, and all are to be reduced again.
+    pub(super) fn add(self, at: usize, out: &mut Reduction) -> bool {
+        let Some(it) = self.all.get(at) else { return false };
+        let admitted = match &it.control {
+            Some(Control::Admit(admit)) => Some((admit.claim.cert.claim.account, admit.term)),
+            Some(
+                Control::Profile(_)
+                | Control::Set(_)
+                | Control::Invite(_)
+                | Control::Epoch(_)
+                | Control::Merge,
+            )
+            | None => None,
+            _ => return false,
+        };
+        if self.stands(at, it, &out.enders) {
+            self.count(at, it, out);
+        }
+        // An admission was accepted before this invite, by another statement of its key.
+        if let Some(Control::Invite(invite)) = &it.control {
+            let admits = |it: &Statement| match &it.control {
+                Some(Control::Admit(admit)) => admit.claim.invite == invite.key,
+                _ => false,
+            };
+            return self.all.invites_of(&invite.key).count() == 1
+                || !self.all.iter().any(|(_, it)| admits(it));
+        }
+        // Whoever has stated something in that term before was waiting for this.
+        let waiting = |(account, term): Seat| {
+            let mut logs = self.all.iter().rev().map(|(_, it)| it.log);
+            logs.any(|log| {
+                log.term == term && self.all.accounts_of(&log.device).any(|of| of == account)
+            })
+        };
+        !admitted.is_some_and(waiting)
+    }
+
+    fn take_given(self, at: usize, out: &mut Reduction) {
+        let Some((account, term, role)) = self.all.gives(at) else { return };
+        // Of demotions at one time the lowest counts.
+        let demotions = term.checked_sub(1).into_iter().flat_map(|before| {
+            let ends = self.ends((account, before), &out.enders);
+            ends.filter_map(|end| self.all.gives(end)).collect::<Vec<_>>()
+        });
+        let role = match self.all.ends(at) {
+            Some(_) => demotions.map(|(_, _, role)| role).fold(role, Role::min),
+            None => role,
+        };
+        raise(out, (account, term), role);
+    }
+
+    /// Returns the role of a log's device in the log's term.
+    fn role_of(self, log: &LogId, out: &Reduction) -> Option<Role> {
+        let seats = self.all.accounts_of(&log.device).map(|account| (account, log.term));
+        seats.filter_map(|seat| out.seats.get(&seat).copied()).max()
+    }
+
+    fn count(self, at: usize, it: &Statement, out: &mut Reduction) {
+        if let Some(Control::Genesis(body)) = &it.control {
+            for founder in &body.genesis.founders {
+                raise(out, (*founder, 0), Role::Founder);
+            }
+        }
+        let Some(role) = self.role_of(&it.log, out) else { return };
+        out.counts.insert(at);
+        match &it.control {
+            Some(Control::Invite(_)) if role >= Role::Member && self.is_group() => {
+                out.invites.entry(at).or_default();
+            }
+            Some(Control::Admit(admit)) => {
+                let seat = (admit.claim.cert.claim.account, admit.term);
+                for invite in self.all.invites_of(&admit.claim.invite) {
+                    if self.admits(seat, invite, at, out) {
+                        self.let_in(seat, invite, out);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn let_in(self, seat: Seat, invite: usize, out: &mut Reduction) {
+        let Some(Control::Invite(body)) = self.all.get(invite).and_then(|it| it.control.as_ref())
+        else {
+            return;
+        };
+        out.invites.entry(invite).or_default().insert(seat.0);
+        // After a removal, what someone with authority gave is not raised by an invite.
+        let given = seat.1 > 0
+            && out
+                .givers
+                .iter()
+                .filter_map(|at| self.all.gives(*at))
+                .any(|it| (it.0, it.1) == seat);
+        if !given {
+            raise(out, seat, body.role);
+        }
+    }
+
+    /// Whether an invite still admitted when an admission was made.
+    fn admits(self, seat: Seat, invite: usize, admission: usize, out: &Reduction) -> bool {
+        let (Some(it), Some(made)) = (self.all.get(invite), self.all.get(admission)) else {
+            return false;
+        };
+        if !out.invites.contains_key(&invite) {
+            return false;
+        }
+        let inviter = self.all.accounts_of(&it.log.device).map(|account| (account, it.log.term));
+        let removals = inviter.flat_map(|seat| self.ends(seat, &out.enders).collect::<Vec<_>>());
+        let removals = removals.filter(|end| !self.all.is_leaving(*end));
+        let revoked = out.revoked.get(&invite).into_iter().flatten().copied();
+        let mut ends = removals.chain(revoked).filter_map(|end| self.all.get(end));
+        ends.all(|end| end.past.as_ref().is_some_and(|past| past.get(&made.log) > Some(&made.seq)))
+            && self.may_come(seat, invite, out)
+    }
+
+    /// Whether someone may come, or come back, by an invite: after a removal only by one that was made
+    /// in knowledge of it, or else the ticket that it holds already would let it in again.
+    fn may_come(self, (account, term): Seat, invite: usize, out: &Reduction) -> bool {
+        let Some(before) = term.checked_sub(1) else { return true };
+        let mut ends = self.ends((account, before), &out.enders).peekable();
+        ends.peek().is_some()
+            && ends.all(|end| self.all.is_leaving(end) || self.all.is_before(end, invite))
+    }
+
+    fn revoke(self, at: usize, it: &Statement, out: &mut Reduction) {
+        let Some(Control::Revoke(revoke)) = &it.control else { return };
+        let authority = match self.all.authority(at) {
+            Some((Authority::Founder(_), _)) => true,
+            Some((Authority::By(by), _)) => out.givers.contains(&by),
+            None => false,
+        };
+        let own = |device: &PeerId| {
+            let mut accounts = self.all.accounts_of(device);
+            accounts.any(|it_| self.all.accounts_of(&it.log.device).any(|own| own == it_))
+        };
+        for invite in self.all.invites_of(&revoke.invite) {
+            if authority || self.all.get(invite).is_some_and(|invite| own(&invite.log.device)) {
+                out.revoked.entry(invite).or_default().insert(at);
+            }
+        }
+    }
+}
+
+fn raise(out: &mut Reduction, seat: Seat, role: Role) {
+    let kept = out.seats.entry(seat).or_insert(role);
+    *kept = role.max(*kept);
+}
+
+/// Returns where a log ends, `u64::MAX` where it does not, given what ends each seat.
+fn end_of(all: &Statements, log: &LogId, ends: impl Fn(Seat) -> Vec<usize>) -> u64 {
+    let seats = all.accounts_of(&log.device).map(|account| (account, log.term));
+    let cuts = seats.flat_map(ends).map(|end| all.cut_of(end, log));
+    let fork = all.fork_of(log).unwrap_or(u64::MAX);
+    cuts.min().unwrap_or(u64::MAX).min(fork)
+}
+
+impl Reduction {
+    /// Returns the ends in force of a seat.
+    pub(super) fn ends_of(&self, all: &Statements, seat: Seat) -> Vec<usize> {
+        all.enders_of(seat).filter(|end| self.enders.contains(end)).collect()
+    }
+
+    /// Returns where a log ends: nothing of a chat log counts whose device was never rightly here.
+    pub(super) fn end_of(&self, all: &Statements, log: &LogId) -> u64 {
+        let mut seats = all.accounts_of(&log.device).map(|account| (account, log.term));
+        let writes = |seat: Seat| self.seats.get(&seat).is_some_and(|role| *role >= Role::Member);
+        if log.lane == Lane::Chat && !seats.any(writes) {
+            return 0;
+        }
+        end_of(all, log, |seat| self.ends_of(all, seat))
+    }
+
+    /// Whether a statement is made with authority that was rightly given, and counts.
+    pub(super) fn is_authorized(&self, all: &Statements, at: usize) -> bool {
+        self.counts.contains(&at)
+            && match all.authority(at) {
+                Some((Authority::Founder(_), _)) => true,
+                Some((Authority::By(by), _)) => self.givers.contains(&by),
+                None => false,
+            }
+    }
+}

@@ -1,0 +1,411 @@
+//! The control lane as a graph: what was stated, and in whose knowledge.
+//!
+//! Invariant: statements stand in an order in which each comes after those that it depends on or
+//! cites. That order differs between replicas; nothing that is computed from here depends on it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::control::{Control, Cut, GenesisBody};
+use super::genesis::Genesis;
+use super::role::Role;
+use crate::clock::Hlc;
+use crate::event::Header;
+use crate::id::{AccountId, EventId, InviteKey, PeerId};
+use crate::keys::DeviceCert;
+use crate::log::{Lane, LogId};
+
+/// How much of each control log lies in the past of a statement.
+pub(super) type Past = BTreeMap<LogId, u64>;
+
+/// One control event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Statement {
+    pub(super) id: EventId,
+    pub(super) log: LogId,
+    pub(super) seq: u64,
+    pub(super) time: Hlc,
+    /// Length of the longest chain of control events that leads to it.
+    pub(super) generation: u64,
+    /// What it says; none where this version cannot make sense of it, or where it does not hold by
+    /// itself (signatures in it, the genesis).
+    pub(super) control: Option<Control>,
+    /// The header, as it is signed.
+    pub(super) header: Vec<u8>,
+    parents: Vec<usize>,
+    /// For what ends something: the past of the statement.
+    pub(super) past: Option<Past>,
+}
+
+/// Whose authority someone acts by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Authority {
+    /// A founder's whom the genesis names.
+    Founder(AccountId),
+    /// What this statement gave.
+    By(usize),
+}
+
+/// All statements of a room.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Statements {
+    all: Vec<Statement>,
+    index: BTreeMap<EventId, usize>,
+    genesis: Option<Genesis>,
+    devices: BTreeMap<PeerId, BTreeSet<AccountId>>,
+    certs: BTreeMap<AccountId, BTreeMap<PeerId, DeviceCert>>,
+    /// Terms for which anyone ever stated that an account belongs here, rightly or not.
+    stated: BTreeSet<(AccountId, u32)>,
+    /// Who was ever stated to belong here, and by what.
+    stated_by: BTreeMap<AccountId, Vec<usize>>,
+    /// What could end each account's term.
+    enders: BTreeMap<(AccountId, u32), Vec<usize>>,
+    /// What could give authority for each account's term.
+    lifts: BTreeMap<(AccountId, u32), Vec<usize>>,
+    /// The invites by their keys. Several may state one key (it is no secret): each invites in its own
+    /// author's name.
+    invites: BTreeMap<InviteKey, Vec<usize>>,
+    /// Where logs fork.
+    forked: BTreeMap<LogId, u64>,
+    /// Void events that others may depend on although they are not here.
+    waived: BTreeSet<EventId>,
+}
+
+impl Statements {
+    pub(super) fn genesis(&self) -> Option<&Genesis> {
+        self.genesis.as_ref()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(super) fn iter(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = (usize, &Statement)> + ExactSizeIterator {
+        self.all.iter().enumerate()
+    }
+
+    pub(super) fn get(&self, at: usize) -> Option<&Statement> {
+        self.all.get(at)
+    }
+
+    pub(super) fn find(&self, id: &EventId) -> Option<usize> {
+        self.index.get(id).copied()
+    }
+
+    /// Whether an event counts as known when another one depends on it.
+    pub(super) fn knows(&self, id: &EventId) -> bool {
+        self.index.contains_key(id) || self.waived.contains(id)
+    }
+
+    /// Returns the accounts that certify a device, lowest first: one, unless it agreed to more.
+    pub(super) fn accounts_of(&self, device: &PeerId) -> impl Iterator<Item = AccountId> + '_ {
+        self.devices.get(device).into_iter().flatten().copied()
+    }
+
+    /// Returns the devices that an account certifies.
+    pub(super) fn certs_of(&self, account: AccountId) -> BTreeMap<PeerId, DeviceCert> {
+        self.certs.get(&account).cloned().unwrap_or_default()
+    }
+
+    /// Whether others were told not to wait for a void event.
+    pub(super) fn is_waived(&self, id: &EventId) -> bool {
+        self.waived.contains(id)
+    }
+
+    /// Whether anyone ever stated that a log's device belongs to a member of its term. Once true, it
+    /// stays true, and so it may gate what is accepted.
+    pub(super) fn may_write(&self, log: &LogId) -> bool {
+        self.accounts_of(&log.device).any(|account| self.stated.contains(&(account, log.term)))
+    }
+
+    /// Returns where a log forks.
+    pub(super) fn fork_of(&self, log: &LogId) -> Option<u64> {
+        self.forked.get(log).copied()
+    }
+
+    /// Returns the logs that fork, and where.
+    pub(super) fn forks(&self) -> impl Iterator<Item = (&LogId, u64)> {
+        self.forked.iter().map(|(log, at)| (log, *at))
+    }
+
+    /// Adds a control event, whose dependencies are here. Returns its place.
+    pub(super) fn push(&mut self, header: &Header, id: EventId, control: Option<Control>) -> usize {
+        let control = control.filter(|control| holds(control, header));
+        let known = header.deps.iter().chain(&header.prev);
+        let cited = control.as_ref().and_then(Control::cites);
+        let mut parents: Vec<usize> = known.chain(&cited).filter_map(|id| self.find(id)).collect();
+        parents.sort_unstable();
+        parents.dedup();
+        let generation = self.generation(&parents);
+        let at = self.all.len();
+        let statement = Statement {
+            id,
+            log: header.log(),
+            seq: header.seq,
+            time: header.time,
+            generation,
+            control,
+            header: crate::wire::encode(header),
+            parents,
+            past: None,
+        };
+        self.index.insert(id, at);
+        self.all.push(statement);
+        self.note(at, header);
+        at
+    }
+
+    /// What is forked leads nowhere: others may not have it at all.
+    fn generation(&self, parents: &[usize]) -> u64 {
+        let counted = parents.iter().filter(|at| !self.is_forked(**at));
+        let longest = counted.filter_map(|at| self.all.get(*at)).map(|it| it.generation).max();
+        longest.map_or(0, |longest| longest.saturating_add(1))
+    }
+
+    /// Notes what follows from a statement whatever else is stated.
+    fn note(&mut self, at: usize, header: &Header) {
+        let Some(control) = self.all.get(at).and_then(|it| it.control.clone()) else { return };
+        if let Some(seat) = self.ends(at) {
+            self.enders.entry(seat).or_default().push(at);
+        }
+        if let Some((account, term, role)) = self.gives(at)
+            && role.has_authority()
+        {
+            self.lifts.entry((account, term)).or_default().push(at);
+        }
+        match control {
+            Control::Genesis(GenesisBody { genesis, cert }) => {
+                self.stated.extend(genesis.founders.iter().map(|founder| (*founder, 0)));
+                self.genesis = Some(genesis);
+                self.certify(cert);
+            }
+            Control::Admit(admit) => {
+                let account = admit.claim.cert.claim.account;
+                self.stated.insert((account, admit.term));
+                self.stated_by.entry(account).or_default().push(at);
+                self.certify(admit.claim.cert);
+            }
+            Control::Grant(grant) => {
+                self.stated.insert((grant.account, grant.term));
+                self.stated_by.entry(grant.account).or_default().push(at);
+            }
+            Control::Remove(remove) => {
+                self.stated.insert((remove.account, remove.term.saturating_add(1)));
+                self.keep_past(at);
+            }
+            Control::Leave(_) | Control::Revoke(_) => self.keep_past(at),
+            Control::Invite(invite) => self.invites.entry(invite.key).or_default().push(at),
+            Control::Fork(fork) => {
+                let Some((log, seq)) = fork.proves(header.room) else { return };
+                let place = self.forked.entry(log).or_insert(seq);
+                *place = seq.min(*place);
+                self.waived.extend(fork.void_ids());
+                for at in 0..self.all.len() {
+                    let parents = self.all.get(at).map(|it| it.parents.clone()).unwrap_or_default();
+                    let generation = self.generation(&parents);
+                    if let Some(it) = self.all.get_mut(at) {
+                        it.generation = generation;
+                    }
+                }
+                let ends: Vec<usize> =
+                    self.iter().filter(|(_, it)| it.past.is_some()).map(|(at, _)| at).collect();
+                for at in ends {
+                    self.keep_past(at);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Lets others depend on events that are nothing but void.
+    pub(super) fn waive(&mut self, ids: &[EventId]) {
+        self.waived.extend(ids);
+    }
+
+    /// Returns who was ever stated to belong here, and by what.
+    pub(super) fn stated_by(&self) -> impl Iterator<Item = (&AccountId, &[usize])> {
+        self.stated_by.iter().map(|(account, by)| (account, by.as_slice()))
+    }
+
+    fn certify(&mut self, cert: DeviceCert) {
+        let (account, device) = (cert.claim.account, cert.claim.device);
+        self.devices.entry(device).or_default().insert(account);
+        let certs = self.certs.entry(account).or_default();
+        let kept = certs.entry(device).or_insert_with(|| cert.clone());
+        if (cert.claim.time_ms, &cert.signature.0) > (kept.claim.time_ms, &kept.signature.0) {
+            *kept = cert;
+        }
+    }
+
+    fn keep_past(&mut self, at: usize) {
+        let mut past = Past::new();
+        for before in self.past(at) {
+            if let Some(it) = self.all.get(before) {
+                let len = past.entry(it.log).or_default();
+                *len = it.seq.saturating_add(1).max(*len);
+            }
+        }
+        if let Some(it) = self.all.get_mut(at) {
+            it.past = Some(past);
+        }
+    }
+
+    /// Whether a statement lies beyond the fork of its log, and so says nothing and leads nowhere.
+    fn is_forked(&self, at: usize) -> bool {
+        self.all.get(at).is_none_or(|it| self.fork_of(&it.log).is_some_and(|from| it.seq >= from))
+    }
+
+    /// Returns the statements that lead to one, without itself, highest place first.
+    pub(super) fn past(&self, at: usize) -> BTreeSet<usize> {
+        self.past_down_to(at, 0)
+    }
+
+    /// Whether `earlier` lies in the past of `later`.
+    pub(super) fn is_before(&self, earlier: usize, later: usize) -> bool {
+        self.past_down_to(later, earlier).contains(&earlier)
+    }
+
+    /// Returns those of the past whose places are not below `least`: what leads to a place has a
+    /// lower one, so nothing below is on a way from there.
+    fn past_down_to(&self, at: usize, least: usize) -> BTreeSet<usize> {
+        let mut past = BTreeSet::new();
+        let mut open = vec![at];
+        while let Some(next) = open.pop() {
+            for parent in self.all.get(next).into_iter().flat_map(|it| &it.parents) {
+                if *parent >= least && !self.is_forked(*parent) && past.insert(*parent) {
+                    open.push(*parent);
+                }
+            }
+        }
+        past
+    }
+
+    /// Returns what a statement gives: a role, to an account, for a term.
+    pub(super) fn gives(&self, at: usize) -> Option<(AccountId, u32, Role)> {
+        match self.get(at)?.control.as_ref()? {
+            Control::Grant(grant) => Some((grant.account, grant.term, grant.role)),
+            Control::Remove(remove) => {
+                Some((remove.account, remove.term.checked_add(1)?, remove.then?))
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns the accounts and the term that a statement ends. A device that leaves ends the term of
+    /// its account.
+    pub(super) fn ends(&self, at: usize) -> Option<(AccountId, u32)> {
+        let it = self.get(at)?;
+        match it.control.as_ref()? {
+            Control::Remove(remove) => Some((remove.account, remove.term)),
+            Control::Leave(_) => Some((self.accounts_of(&it.log.device).next()?, it.log.term)),
+            _ => None,
+        }
+    }
+
+    /// Returns by what authority a statement is made, as far as it says, and the role that carries.
+    ///
+    /// Whether that role was rightly given is not looked at.
+    pub(super) fn authority(&self, at: usize) -> Option<(Authority, Role)> {
+        let it = self.get(at)?;
+        match it.control.as_ref()?.cites() {
+            None => {
+                let founders = &self.genesis.as_ref()?.founders;
+                let mut accounts = self.accounts_of(&it.log.device);
+                let founder = accounts.find(|account| founders.contains(account))?;
+                (it.log.term == 0).then_some((Authority::Founder(founder), Role::Founder))
+            }
+            Some(cited) => {
+                let by = self.find(&cited)?;
+                let (account, term, role) = self.gives(by)?;
+                let own = self.accounts_of(&it.log.device).any(|of_device| of_device == account);
+                (own && term == it.log.term && role.has_authority())
+                    .then_some((Authority::By(by), role))
+            }
+        }
+    }
+
+    /// Whether a statement's authority comes from `from`, directly or through others.
+    pub(super) fn descends(&self, at: usize, from: Authority) -> bool {
+        let mut at = at;
+        // Each step leads to a lower place.
+        loop {
+            match self.authority(at) {
+                Some((authority, _)) if authority == from => return true,
+                Some((Authority::By(by), _)) => at = by,
+                Some((Authority::Founder(_), _)) | None => return false,
+            }
+        }
+    }
+
+    /// Returns how many events of a log count if a statement that ends its term does.
+    ///
+    /// Of the control lane never less than its author knew: nobody undoes what was built upon with
+    /// its own knowledge.
+    pub(super) fn cut_of(&self, ender: usize, log: &LogId) -> u64 {
+        let Some(it) = self.get(ender) else { return 0 };
+        let cut = match &it.control {
+            Some(Control::Leave(cut)) => cut,
+            Some(Control::Remove(remove)) => &remove.cut,
+            _ => return u64::MAX,
+        };
+        let stated = cut_len(cut, log);
+        if log.lane == Lane::Chat {
+            return stated;
+        }
+        let known = it.past.as_ref().and_then(|past| past.get(log)).copied().unwrap_or(0);
+        let own = if it.log == *log { it.seq.saturating_add(1) } else { 0 };
+        stated.max(known).max(own)
+    }
+
+    /// Returns what could end a seat.
+    pub(super) fn enders_of(&self, seat: (AccountId, u32)) -> impl Iterator<Item = usize> + '_ {
+        self.enders.get(&seat).into_iter().flatten().copied()
+    }
+
+    /// Returns what could give an account authority in a term or a later one.
+    pub(super) fn lifts_from(&self, seat: (AccountId, u32)) -> impl Iterator<Item = usize> + '_ {
+        self.lifts.range(seat..=(seat.0, u32::MAX)).flat_map(|(_, lifts)| lifts.iter().copied())
+    }
+
+    /// Returns what could give a seat authority.
+    pub(super) fn lifts_of(&self, seat: (AccountId, u32)) -> impl Iterator<Item = usize> + '_ {
+        self.lifts.get(&seat).into_iter().flatten().copied()
+    }
+
+    /// Returns the invites with a key.
+    pub(super) fn invites_of(&self, key: &InviteKey) -> impl Iterator<Item = usize> + '_ {
+        self.invites.get(key).into_iter().flatten().copied()
+    }
+
+    /// Whether a statement is a leaving.
+    pub(super) fn is_leaving(&self, at: usize) -> bool {
+        matches!(self.get(at).map(|it| &it.control), Some(Some(Control::Leave(_))))
+    }
+}
+
+fn cut_len(cut: &Cut, log: &LogId) -> u64 {
+    cut.logs.iter().find(|end| end.log == *log).map_or(0, |end| end.len)
+}
+
+/// Whether a statement holds by itself.
+fn holds(control: &Control, header: &Header) -> bool {
+    match control {
+        Control::Genesis(_) => introduces_itself(header, control),
+        Control::Admit(admit) => admit.holds(header.room, header.device),
+        Control::Fork(fork) => fork.proves(header.room).is_some(),
+        _ => true,
+    }
+}
+
+/// Whether the first event of a log may introduce its own device: a founder's genesis.
+pub(super) fn introduces_itself(header: &Header, control: &Control) -> bool {
+    let Control::Genesis(GenesisBody { genesis, cert }) = control else { return false };
+    genesis.is_valid()
+        && genesis.id() == header.room
+        && header.seq == 0
+        && header.term == 0
+        && cert.claim.device == header.device
+        && genesis.founders.contains(&cert.claim.account)
+        && cert.verify().is_ok()
+}

@@ -1,0 +1,589 @@
+//! Who may do what to whom, in every order of delivery.
+
+mod kit;
+
+use ayni_core::epoch::EpochSecret;
+use ayni_core::event::Event;
+use ayni_core::id::AccountId;
+use ayni_core::keys::InviteSecret;
+use ayni_core::log::Lane;
+use ayni_core::room::{
+    Accepted, AuthorError, Cites, Control, Cut, Fork, Grant, HeaderBytes, MemberInfo, Remove, Role,
+    Room, Setting,
+};
+use kit::{Forged, Person, START, admission, deliver, invite, offer, replica, take};
+
+/// A founder (1), two admins (2, 3) beside each other, and a member (4), each with a replica.
+#[derive(Clone)]
+struct Stage {
+    people: Vec<Person>,
+    rooms: Vec<Room>,
+    events: Vec<Event>,
+    invite: InviteSecret,
+}
+
+const F: usize = 0;
+const A: usize = 1;
+const B: usize = 2;
+const M: usize = 3;
+
+impl Stage {
+    fn new() -> Self {
+        let people: Vec<Person> = (1..=5).map(Person::new).collect();
+        let (mut room, mut events) = people[F].found();
+        let (secret, control) = invite(50);
+        events.push(people[F].state(&mut room, &control, START + 1));
+        for person in &people[1..4] {
+            let claim = person.claim(&room, &secret, people[F].id());
+            events.push(people[F].state(&mut room, &admission(claim, 0), START + 2));
+        }
+        for admin in [A, B] {
+            let account = people[admin].account();
+            let granted = room.author_role(&people[F].key, account, Role::Admin, START + 3);
+            events.extend(granted.expect("a founder may").events);
+        }
+        let rooms = people.iter().map(|person| replica(person, &room, &events)).collect();
+        Self { people, rooms, events, invite: secret }
+    }
+
+    fn account(&self, who: usize) -> AccountId {
+        self.people[who].account()
+    }
+
+    /// One does something that its replica permits; nobody else hears of it yet.
+    fn does(
+        &mut self,
+        who: usize,
+        act: impl FnOnce(&mut Room, &Person) -> Result<Accepted, AuthorError>,
+    ) -> Result<Vec<Event>, AuthorError> {
+        let events = act(&mut self.rooms[who], &self.people[who])?.events;
+        self.events.extend(events.clone());
+        Ok(events)
+    }
+
+    fn removes(&mut self, who: usize, whom: usize) -> Result<Vec<Event>, AuthorError> {
+        let account = self.account(whom);
+        self.does(who, |room, me| room.author_remove(&me.key, account, START + 10))
+    }
+
+    fn grants(&mut self, who: usize, whom: usize, role: Role) -> Result<Vec<Event>, AuthorError> {
+        let account = self.account(whom);
+        self.does(who, |room, me| room.author_role(&me.key, account, role, START + 10))
+    }
+
+    /// Everyone hears of everything; all agree. Returns the roles.
+    fn settle(&mut self) -> Vec<Option<Role>> {
+        for room in &mut self.rooms {
+            assert_eq!(deliver(room, &self.events), vec![], "all is taken in");
+        }
+        let first = &self.rooms[F];
+        for room in &self.rooms {
+            assert_eq!(room.state_hash(), first.state_hash());
+            assert_eq!(room.members(), first.members());
+        }
+        self.roles()
+    }
+
+    fn roles(&self) -> Vec<Option<Role>> {
+        (0..4).map(|who| self.rooms[F].members().role(&self.account(who))).collect()
+    }
+}
+
+const FOUNDER: Option<Role> = Some(Role::Founder);
+const ADMIN: Option<Role> = Some(Role::Admin);
+const MEMBER: Option<Role> = Some(Role::Member);
+const READER: Option<Role> = Some(Role::Reader);
+
+#[test]
+fn authority_goes_down_the_tree() {
+    let mut stage = Stage::new();
+    assert_eq!(stage.settle(), [FOUNDER, ADMIN, ADMIN, MEMBER]);
+    for (who, whom) in [(A, B), (A, F), (M, A), (M, F), (A, A)] {
+        assert_eq!(stage.removes(who, whom), Err(AuthorError::NotPermitted), "{who} {whom}");
+    }
+    assert_eq!(stage.grants(M, M, Role::Admin), Err(AuthorError::NotPermitted));
+    assert_eq!(stage.grants(A, M, Role::Founder), Err(AuthorError::NotPermitted));
+    assert_eq!(stage.removes(M, 4), Err(AuthorError::NotThere));
+    // An admin makes an admin, who is below it and beside nobody above.
+    stage.grants(A, M, Role::Admin).expect("an admin may");
+    stage.settle();
+    assert_eq!(stage.removes(M, A), Err(AuthorError::NotPermitted));
+    assert_eq!(stage.removes(B, M), Err(AuthorError::NotPermitted), "M is A's");
+    stage.grants(A, M, Role::Reader).expect("below it");
+    assert_eq!(stage.settle(), [FOUNDER, ADMIN, ADMIN, READER]);
+    stage.removes(B, M).expect("any admin removes those without authority");
+    assert_eq!(stage.settle(), [FOUNDER, ADMIN, ADMIN, None]);
+    assert!(
+        stage.rooms[F].members().account(&stage.account(M)).is_some_and(MemberInfo::was_removed)
+    );
+}
+
+#[test]
+fn hazard_5_siblings_cannot_remove_each_other_and_one_above_can_remove_any() {
+    let mut stage = Stage::new();
+    // Each signs a removal of the other that its own replica would refuse.
+    for (who, whom) in [(A, B), (B, A)] {
+        let (person, room) = (stage.people[who].clone(), &stage.rooms[who]);
+        let account = stage.account(whom);
+        let cites = Some(stage.events[stage.events.len() - 2 + (who - A)].id());
+        let cut = ayni_core::room::Cut::default();
+        let remove = ayni_core::room::Remove { account, term: 0, then: None, cut, cites };
+        let deps = stage.events.last().map(Event::id).into_iter().collect();
+        let at = Forged { deps, ..Forged::next(room, &person, 0) };
+        let event = person.forge(room, &Control::Remove(remove), at);
+        stage.events.push(event);
+        // Keep the helper's index right: the grants stay the two before.
+        let forged = stage.events.pop().expect("pushed");
+        stage.events.insert(0, forged);
+    }
+    assert_eq!(stage.settle(), [FOUNDER, ADMIN, ADMIN, MEMBER]);
+    stage.removes(F, A).expect("above both");
+    assert_eq!(stage.settle(), [FOUNDER, None, ADMIN, MEMBER]);
+}
+
+#[test]
+fn hazard_4_what_a_removed_admin_backdates_is_void() {
+    let mut stage = Stage::new();
+    let mut clone = stage.clone();
+    stage.removes(F, A).expect("above it");
+    // It has not heard of that, or says so.
+    let (m, b) = (stage.account(M), stage.account(B));
+    clone.does(A, |room, me| room.author_role(&me.key, m, Role::Admin, START + 11)).expect("then");
+    let (secret, control) = invite(60);
+    clone.does(A, |room, me| room.author_control(&me.key, &control, START + 11)).expect("then");
+    let newcomer = clone.people[4].clone();
+    let claim = newcomer.claim(&clone.rooms[A], &secret, clone.people[A].id());
+    let admits = admission(claim, 0);
+    clone.does(A, |room, me| room.author_control(&me.key, &admits, START + 12)).expect("then");
+    let _ = b;
+    stage.events = clone.events.iter().chain(&stage.events).cloned().collect();
+    assert_eq!(stage.settle(), [FOUNDER, None, ADMIN, MEMBER]);
+    assert!(!stage.rooms[F].members().is_member_device(&newcomer.id()), "hazard 8: not let in");
+}
+
+#[test]
+fn a_removal_beats_a_grant_from_below_and_not_one_from_beside() {
+    let mut stage = Stage::new();
+    stage.removes(F, M).expect("above it");
+    stage.grants(A, M, Role::Admin).expect("not heard yet");
+    assert_eq!(stage.settle()[M], None, "A is below F");
+    let mut stage = Stage::new();
+    stage.removes(A, M).expect("any admin");
+    stage.grants(B, M, Role::Admin).expect("not heard yet");
+    assert_eq!(stage.settle()[M], ADMIN, "B is beside A");
+}
+
+#[test]
+fn hazard_14_who_was_removed_does_not_come_back_by_the_ticket_it_has() {
+    let mut stage = Stage::new();
+    stage.removes(F, M).expect("above it");
+    stage.settle();
+    let (member, term) = (stage.people[M].clone(), 1);
+    let claim = member.claim(&stage.rooms[F], &stage.invite, stage.people[A].id());
+    let admits = admission(claim, term);
+    stage.does(A, |room, me| room.author_control(&me.key, &admits, START + 20)).expect("says so");
+    assert_eq!(stage.settle()[M], None);
+    // An invite that was made in knowledge of the removal is another matter.
+    let (secret, control) = invite(61);
+    stage.does(B, |room, me| room.author_control(&me.key, &control, START + 21)).expect("may");
+    let claim = member.claim(&stage.rooms[B], &secret, stage.people[B].id());
+    let admits = admission(claim, term);
+    stage.does(B, |room, me| room.author_control(&me.key, &admits, START + 22)).expect("may");
+    assert_eq!(stage.settle()[M], MEMBER);
+}
+
+#[test]
+fn the_invites_of_who_is_removed_and_revoked_ones_end_and_whom_they_admitted_stays() {
+    for revokes in [false, true] {
+        let mut stage = Stage::new();
+        let (secret, control) = invite(62);
+        stage.does(A, |room, me| room.author_control(&me.key, &control, START + 5)).expect("may");
+        stage.settle();
+        let admit = |stage: &mut Stage, who: &Person, by: usize| {
+            let claim = who.claim(&stage.rooms[by], &secret, stage.people[by].id());
+            let control = admission(claim, 0);
+            stage
+                .does(by, |room, me| room.author_control(&me.key, &control, START + 6))
+                .expect("m");
+        };
+        let (early, late) = (Person::new(20), Person::new(21));
+        admit(&mut stage, &early, B);
+        stage.settle();
+        if revokes {
+            let key = secret.key();
+            assert_eq!(
+                stage.does(M, |room, me| room.author_revoke(&me.key, key, START + 7)),
+                Err(AuthorError::NotPermitted),
+                "neither its own nor with authority"
+            );
+            stage
+                .does(B, |room, me| room.author_revoke(&me.key, key, START + 7))
+                .expect("an admin");
+        } else {
+            stage.removes(F, A).expect("above it");
+        }
+        // M has not heard of it.
+        admit(&mut stage, &late, M);
+        stage.settle();
+        let members = stage.rooms[F].members();
+        assert!(members.is_member_device(&early.id()) && !members.is_member_device(&late.id()));
+        assert!(members.invite(&secret.key()).is_some_and(|info| !info.open));
+    }
+}
+
+#[test]
+fn a_demotion_goes_on_in_the_next_term_and_the_lowest_of_two_counts() {
+    let mut stage = Stage::new();
+    let mut other = stage.clone();
+    let (a, laptop) = (stage.account(A), Person::device(1, 11));
+    // The founder's two devices demote at once.
+    let claim = laptop.claim(&stage.rooms[F], &stage.invite, stage.people[F].id());
+    let admits = admission(claim, 0);
+    stage.does(F, |room, me| room.author_control(&me.key, &admits, START + 5)).expect("may");
+    stage.settle();
+    let on_laptop = &mut replica(&laptop, &stage.rooms[F], &stage.events);
+    stage.grants(F, A, Role::Member).expect("above it");
+    let demoted = on_laptop.author_role(&laptop.key, a, Role::Reader, START + 10).expect("above");
+    stage.events.extend(demoted.events);
+    assert_eq!(stage.settle()[A], READER);
+    // One who leaves at that moment is out.
+    other.grants(F, A, Role::Member).expect("above it");
+    other.does(A, |room, me| room.author_leave(&me.key, START + 9)).expect("always");
+    assert_eq!(other.settle()[A], None, "leaving wins");
+}
+
+#[test]
+fn readers_are_not_heard() {
+    let mut stage = Stage::new();
+    stage.grants(A, M, Role::Reader).expect("any admin");
+    stage.settle();
+    let chat = ayni_core::chat::Chat::message("psst").expect("short");
+    let refused = stage.does(M, |room, me| room.author_chat(&me.key, &chat, START + 11, &[1; 32]));
+    assert_eq!(refused, Err(AuthorError::NotPermitted));
+    let (_, control) = invite(63);
+    stage.does(M, |room, me| room.author_control(&me.key, &control, START + 12)).expect("written");
+    stage.settle();
+    let Control::Invite(invite) = control else { unreachable!("an invite") };
+    assert!(stage.rooms[F].members().invite(&invite.key).is_none(), "a reader's invites are void");
+    assert_eq!(stage.grants(A, M, Role::Member).map(|events| events.len()), Ok(1));
+    assert_eq!(stage.settle()[M], MEMBER);
+}
+
+#[test]
+fn hazard_9_no_epoch_that_includes_who_is_removed_is_used() {
+    let mut stage = Stage::new();
+    let first = stage.rooms[F].sealing_epoch().expect("founded with one").0;
+    stage.removes(F, A).expect("above it");
+    stage
+        .does(F, |room, me| room.author_epoch(&me.key, EpochSecret::new([31; 32]), START + 11))
+        .expect("may");
+    // At once another removal, whose author has not heard of the first.
+    stage.removes(B, M).expect("any admin");
+    stage
+        .does(B, |room, me| room.author_epoch(&me.key, EpochSecret::new([32; 32]), START + 11))
+        .expect("may");
+    for room in &mut stage.rooms {
+        room.learn_secret(EpochSecret::new([31; 32]));
+        room.learn_secret(EpochSecret::new([32; 32]));
+    }
+    stage.settle();
+    for room in &stage.rooms {
+        assert!(!room.members().permits(&first));
+        assert_eq!(room.sealing_epoch(), None, "each was minted for one who is removed");
+    }
+    assert!(stage.rooms[F].needs_epoch(START + 12));
+    let secret = EpochSecret::new([33; 32]);
+    stage.does(F, |room, me| room.author_epoch(&me.key, secret, START + 12)).expect("may");
+    stage.settle();
+    assert!(stage.rooms[F].sealing_epoch().is_some());
+    // Who has the new one has all that it followed.
+    let mut late = Room::new(stage.rooms[F].id(), stage.people[B].id());
+    deliver(&mut late, &stage.events);
+    late.learn_secret(EpochSecret::new([33; 32]));
+    assert_eq!(late.missing_secrets(), vec![]);
+}
+
+#[test]
+fn hazard_1_a_fork_is_proved_and_ends_the_log() {
+    let mut stage = Stage::new();
+    let before = stage.clone();
+    // A signs two branches, and shows one to B and one to M.
+    let mut twin = stage.clone();
+    let one = stage
+        .does(A, |room, me| room.author_setting(&me.key, &Setting::Topic("one".into()), START + 10))
+        .expect("an admin");
+    let other = twin
+        .does(A, |room, me| {
+            room.author_setting(&me.key, &Setting::Topic("other".into()), START + 10)
+        })
+        .expect("an admin");
+    take(&mut stage.rooms[B], &one[0]);
+    take(&mut stage.rooms[M], &other[0]);
+    // Both build upon what they have.
+    let on_one = stage
+        .does(B, |room, me| room.author_setting(&me.key, &Setting::Name("b".into()), START + 11))
+        .expect("an admin");
+    let on_other = stage
+        .does(M, |room, me| room.author_control(&me.key, &Control::Profile("m".into()), START + 11))
+        .expect("a member");
+    assert_eq!(offer(&mut stage.rooms[M], &one[0]), Err(ayni_core::room::Reject::Fork));
+    assert_eq!(
+        offer(&mut stage.rooms[M], &on_one[0]),
+        Err(ayni_core::room::Reject::MissingDeps),
+        "what builds upon the other branch waits"
+    );
+    let fork = Fork::new(&one[0], &other[0], vec![]);
+    let log = stage.people[A].log(Lane::Control, 0);
+    assert_eq!(fork.proves(stage.rooms[M].id()), Some((log, one[0].seq())));
+    let proved = stage
+        .does(M, |room, me| {
+            room.author_fork(&me.key, Fork { void: headers(&other), ..fork.clone() }, START + 12)
+        })
+        .expect("proved");
+    // B hears of the proof, and declares the branch that it has.
+    deliver(&mut stage.rooms[B], &[on_other[0].clone(), proved[0].clone()]);
+    let void = stage.rooms[B].members().undeclared(&log);
+    assert_eq!(void, headers(&one));
+    stage
+        .does(B, |room, me| room.author_fork(&me.key, Fork { void, ..fork }, START + 13))
+        .expect("proved");
+    stage.events.retain(|event| event.id() != one[0].id() && event.id() != other[0].id());
+    stage.rooms[A] = before.rooms[A].clone();
+    stage.settle();
+    for room in &stage.rooms {
+        assert_eq!(room.members().settings().topic(), None, "both branches are void");
+        assert_eq!(room.members().settings().name(), Some("b"), "what others said stays");
+        assert!(room.members().is_frozen(&stage.people[A].id()));
+        assert!(!room.members().is_member_device(&stage.people[A].id()));
+    }
+}
+
+fn headers(events: &[Event]) -> Vec<HeaderBytes> {
+    events.iter().map(|event| HeaderBytes(event.header_bytes().to_vec())).collect()
+}
+
+#[test]
+fn newer_rules_are_kept_and_nothing_is_written_under_them() {
+    let mut stage = Stage::new();
+    let refused = stage.does(A, |room, me| room.author_upgrade(&me.key, 2, START + 10));
+    assert_eq!(refused, Err(AuthorError::NotPermitted), "only a founder");
+    stage.does(F, |room, me| room.author_upgrade(&me.key, 2, START + 10)).expect("a founder");
+    stage.settle();
+    let chat = ayni_core::chat::Chat::message("hello").expect("short");
+    let said = stage.does(M, |room, me| room.author_chat(&me.key, &chat, START + 11, &[1; 32]));
+    assert_eq!(said, Err(AuthorError::NewerRules));
+    assert_eq!(stage.removes(F, M), Err(AuthorError::NewerRules));
+}
+
+#[test]
+fn a_grant_for_a_term_that_has_not_begun_does_not_undo_a_removal() {
+    // B grants A's next term beforehand, so that a removal would not hold.
+    let mut stage = Stage::new();
+    let (person, account) = (stage.people[B].clone(), stage.account(A));
+    let cites = Some(stage.events[stage.events.len() - 1].id());
+    let grant = Grant { account, term: 1, role: Role::Admin, cites };
+    let deps = stage.events.last().map(Event::id).into_iter().collect();
+    let at = Forged { deps, ..Forged::next(&stage.rooms[B], &person, 0) };
+    let event = person.forge(&stage.rooms[B], &Control::Grant(grant), at);
+    stage.removes(F, A).expect("above it");
+    stage.events.push(event);
+    assert_eq!(stage.settle()[A], None);
+}
+
+/// What someone may try, by number.
+fn attempt(stage: &mut Stage, who: usize, what: usize) {
+    let key = stage.invite.key();
+    let done = match what {
+        0..=3 => stage.removes(who, what),
+        4..=7 => stage.grants(who, what - 4, Role::Admin),
+        8..=11 => stage.grants(who, what - 8, Role::Member),
+        12 => stage.does(who, |room, me| room.author_revoke(&me.key, key, START + 11)),
+        _ => stage.does(who, |room, me| room.author_leave(&me.key, START + 11)),
+    };
+    // What it may not do it does not.
+    let _ = done;
+}
+
+/// How many things someone may try.
+const ATTEMPTS: usize = 14;
+
+/// Delivers the free events in every order; all must agree.
+fn in_every_order(stage: &Stage, setup: usize) {
+    let free = stage.events[setup..].to_vec();
+    let observer = Person::new(9);
+    let base = replica(&observer, &stage.rooms[F], &stage.events[..setup]);
+    let mut orders = vec![vec![]];
+    for nth in 0..free.len() {
+        let longer = orders.iter().flat_map(|order: &Vec<usize>| {
+            (0..=order.len()).map(move |at| {
+                let mut longer = order.clone();
+                longer.insert(at, nth);
+                longer
+            })
+        });
+        orders = longer.collect();
+    }
+    let mut first: Option<Room> = None;
+    for order in orders {
+        let mut room = base.clone();
+        let events: Vec<Event> = order.iter().map(|nth| free[*nth].clone()).collect();
+        assert_eq!(deliver(&mut room, &events), vec![], "all is taken in");
+        let first = first.get_or_insert_with(|| room.clone());
+        assert_eq!(room.state_hash(), first.state_hash());
+        assert_eq!(room.members(), first.members(), "{order:?}");
+    }
+}
+
+/// Every pair of attempts, each made with or without hearing of the one before, and every third one
+/// after it, in every order of delivery.
+#[test]
+fn every_small_scenario_is_the_same_in_every_order() {
+    assert!(scenarios(37) > 500);
+}
+
+/// The same with every third attempt.
+#[test]
+#[ignore = "takes minutes"]
+fn every_scenario_of_three_is_the_same_in_every_order() {
+    assert!(scenarios(1) > 10_000);
+}
+
+/// Runs the scenarios, of every so many third attempts one; returns how many.
+fn scenarios(every: usize) -> usize {
+    let stage = Stage::new();
+    let setup = stage.events.len();
+    let acts = |n: usize| (n % 4, (n / 4) % ATTEMPTS, n / (4 * ATTEMPTS) == 1);
+    let count = 4 * ATTEMPTS * 2;
+    let step = |stage: &Stage, n: usize| {
+        let (who, what, hears) = acts(n);
+        let mut stage = stage.clone();
+        if hears {
+            let events = stage.events.clone();
+            deliver(&mut stage.rooms[who], &events);
+        }
+        let before = stage.events.len();
+        attempt(&mut stage, who, what);
+        (stage.events.len() > before).then_some(stage)
+    };
+    let mut seen = 0;
+    for one in 0..count / 2 {
+        let Some(first) = step(&stage, one) else { continue };
+        for two in 0..count {
+            let Some(second) = step(&first, two) else { continue };
+            in_every_order(&second, setup);
+            seen += 1;
+            for three in (0..count).filter(|three| (one * 31 + two * 17 + three) % every == 0) {
+                if let Some(third) = step(&second, three) {
+                    in_every_order(&third, setup);
+                    seen += 1;
+                }
+            }
+        }
+    }
+    seen
+}
+
+/// The grant that made someone an admin at the beginning.
+fn cites(stage: &Stage, who: usize) -> Option<ayni_core::id::EventId> {
+    let granted = |event: &&Event| {
+        let control = event.body().and_then(Control::from_bytes);
+        matches!(control, Some(Control::Grant(grant)) if grant.account == stage.account(who))
+    };
+    stage.events.iter().find(granted).map(Event::id)
+}
+
+/// Signs something that no honest replica would, in knowledge of all that the replica knows.
+fn forges(stage: &mut Stage, who: usize, control: &Control) {
+    let (person, room) = (stage.people[who].clone(), &mut stage.rooms[who]);
+    let made = room.author_control(&person.key, control, START + 20).expect("a member");
+    stage.events.extend(made.events);
+}
+
+fn ends(account: AccountId, term: u32, then: Option<Role>, cites: Cites) -> Control {
+    Control::Remove(Remove { account, term, then, cut: Cut::default(), cites })
+}
+
+#[test]
+fn a_term_that_has_not_begun_cannot_be_ended() {
+    for whom in [F, B] {
+        let mut stage = Stage::new();
+        let control = ends(stage.account(whom), 1, Some(Role::Reader), cites(&stage, A));
+        forges(&mut stage, A, &control);
+        assert_eq!(stage.settle(), [FOUNDER, ADMIN, ADMIN, MEMBER]);
+    }
+}
+
+#[test]
+fn ending_an_old_term_ends_nothing_that_came_after_it() {
+    let mut stage = Stage::new();
+    stage.does(M, |room, me| room.author_leave(&me.key, START + 5)).expect("may");
+    stage.settle();
+    stage.grants(F, M, Role::Admin).expect("a founder may");
+    assert_eq!(stage.settle()[M], ADMIN);
+    let control = ends(stage.account(M), 0, None, cites(&stage, A));
+    forges(&mut stage, A, &control);
+    assert_eq!(stage.settle()[M], ADMIN, "A is beside it");
+}
+
+#[test]
+fn who_knows_of_a_removal_cannot_undo_it_with_a_grant_for_the_ended_term() {
+    let mut stage = Stage::new();
+    stage.removes(A, M).expect("any admin");
+    stage.settle();
+    let grant =
+        Grant { account: stage.account(M), term: 0, role: Role::Admin, cites: cites(&stage, B) };
+    forges(&mut stage, B, &Control::Grant(grant));
+    assert_eq!(stage.settle()[M], None);
+}
+
+#[test]
+fn a_proof_of_a_fork_declares_nothing_void_but_the_forked_log() {
+    let mut stage = Stage::new();
+    let mut twin = stage.clone();
+    let profile = |name: &str| Control::Profile(name.into());
+    forges(&mut stage, M, &profile("one"));
+    forges(&mut twin, M, &profile("other"));
+    let (one, other) = (stage.events.last().cloned(), twin.events.last().cloned());
+    let (one, other) = (one.expect("said"), other.expect("said"));
+    forges(&mut stage, B, &profile("b"));
+    let honest = stage.events.last().cloned().expect("said");
+    let fork = Fork::new(&one, &other, headers(&[honest.clone(), other.clone()]));
+    let log = stage.people[M].log(Lane::Control, 0);
+    deliver(&mut stage.rooms[A], std::slice::from_ref(&one));
+    stage
+        .does(A, |room, me| room.author_fork(&me.key, fork, START + 30))
+        .expect("it proves a fork");
+    assert_eq!(stage.rooms[A].members().fork_of(&log), Some(0));
+    forges(&mut stage, B, &profile("b again"));
+    let after = stage.events.last().cloned().expect("said");
+    let proof = stage.events[stage.events.len() - 2].clone();
+    let mut room = replica(&stage.people[4], &Stage::new().rooms[F], &Stage::new().events);
+    let _ = offer(&mut room, &proof);
+    assert!(offer(&mut room, &after).is_err(), "it waits for what it depends on");
+}
+
+#[test]
+fn what_nobody_can_settle_has_no_effect_also_later() {
+    const N: usize = 4;
+    let mut stage = Stage::new();
+    let claim = stage.people[N].claim(&stage.rooms[F], &stage.invite, stage.people[F].id());
+    let admits = admission(claim, 0);
+    stage.does(F, |room, me| room.author_control(&me.key, &admits, START + 4)).expect("may");
+    stage.settle();
+    stage.grants(A, M, Role::Admin).expect("may");
+    stage.grants(B, N, Role::Admin).expect("may");
+    stage.settle();
+    // All at once: M and N, who are of different admins, lift each other, and both are removed.
+    let (m, n) = (stage.account(M), stage.account(N));
+    let (of_m, of_n) = (cites(&stage, M), cites(&stage, N));
+    let lift =
+        |account, cites| Control::Grant(Grant { account, term: 0, role: Role::Admin, cites });
+    forges(&mut stage, M, &lift(n, of_m));
+    forges(&mut stage, N, &lift(m, of_n));
+    stage.removes(A, M).expect("as far as it knows");
+    stage.removes(B, N).expect("as far as it knows");
+    assert_eq!(stage.settle()[M], ADMIN, "undecided");
+    let grant = Grant { account: m, term: 1, role: Role::Reader, cites: None };
+    forges(&mut stage, F, &Control::Grant(grant));
+    assert_eq!(stage.settle()[M], ADMIN, "its term has not ended");
+}

@@ -1,0 +1,158 @@
+//! Roles, removals and settings between real nodes on 127.0.0.1.
+
+use std::time::Duration;
+
+use ayni::{
+    AccountId, ErrorKind, InviteOptions, MessageKind, MessageQuery, Network, Node, Role, RoomId,
+    Setting,
+};
+use tempfile::TempDir;
+
+/// Far beyond what it takes.
+const DEADLINE: Duration = Duration::from_mins(1);
+
+struct Home {
+    node: Option<Node>,
+    folder: TempDir,
+}
+
+impl Home {
+    async fn new() -> Self {
+        let mut home = Self { node: None, folder: tempfile::tempdir().expect("a folder") };
+        home.start().await;
+        home
+    }
+
+    async fn start(&mut self) {
+        let builder = Node::builder().data(self.folder.path()).network(Network::Loopback);
+        self.node = Some(builder.start().await.expect("starts"));
+    }
+
+    async fn stop(&mut self) {
+        if let Some(node) = self.node.take() {
+            node.shutdown().await;
+        }
+    }
+
+    fn node(&self) -> &Node {
+        self.node.as_ref().expect("runs")
+    }
+
+    fn account(&self) -> AccountId {
+        self.node().identity().account
+    }
+
+    async fn texts(&self, room: RoomId) -> Vec<String> {
+        let query = MessageQuery { limit: 500, before: None };
+        let page = self.node().messages(room, query).await.expect("reads");
+        let readable = page.messages.into_iter().filter(|it| it.kind == MessageKind::Message);
+        readable.map(|message| message.text).collect()
+    }
+}
+
+async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let waited = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, waited).await.unwrap_or_else(|_| panic!("not: {what}"));
+}
+
+async fn all_show(homes: &[&Home], room: RoomId, text: &str) {
+    for home in homes {
+        until(text, async || home.texts(room).await.iter().any(|shown| shown == text)).await;
+    }
+}
+
+/// Whether any file of a folder has these bytes.
+fn has_bytes(folder: &std::path::Path, wanted: &[u8]) -> bool {
+    std::fs::read_dir(folder).expect("a folder").any(|entry| {
+        let path = entry.expect("there").path();
+        if path.is_dir() {
+            return has_bytes(&path, wanted);
+        }
+        let bytes = std::fs::read(&path).unwrap_or_default();
+        bytes.windows(wanted.len()).any(|window| window == wanted)
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_removed_while_away_can_neither_read_nor_post_nor_come_back() {
+    let mut homes = Vec::new();
+    for _ in 0..5 {
+        homes.push(Home::new().await);
+    }
+    let room = homes[0].node().create_room("five").await.expect("creates").room;
+    let ticket = homes[0].node().invite(room, InviteOptions::default()).await.expect("invites");
+    for home in &homes[1..] {
+        home.node().join(&ticket, DEADLINE).await.expect("joins");
+    }
+    homes[4].node().say(room, "I am here").await.expect("says");
+    all_show(&homes.iter().collect::<Vec<_>>(), room, "I am here").await;
+
+    let (removed, founder) = (homes[4].account(), homes[0].account());
+    homes[4].stop().await;
+    let refused = homes[1].node().remove_member(room, removed).await.expect_err("a member");
+    assert_eq!(refused.kind(), ErrorKind::Denied);
+    homes[0].node().set_role(room, homes[1].account(), Role::Admin).await.expect("a founder");
+    let promoted = |home: &Home| home.node().room(room).expect("here").role == Some(Role::Admin);
+    until("promoted", async || promoted(&homes[1])).await;
+    homes[1].node().remove_member(room, removed).await.expect("an admin");
+    let count = |home: &Home| home.node().members(room).expect("here").len();
+    for home in &homes[..4] {
+        until("removed", async || count(home) == 4).await;
+    }
+    let secret = "what the fifth must not read";
+    homes[2].node().say(room, secret).await.expect("says");
+    all_show(&homes[..4].iter().collect::<Vec<_>>(), room, secret).await;
+
+    homes[4].start().await;
+    let _ = homes[4].node().say(room, "am I still here?").await;
+    homes[0].node().say(room, "not for it either").await.expect("says");
+    all_show(&homes[1..4].iter().collect::<Vec<_>>(), room, "not for it either").await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(homes[4].texts(room).await.iter().filter(|it| *it == secret).count(), 0);
+    for home in &homes[..4] {
+        assert!(!home.texts(room).await.iter().any(|text| text == "am I still here?"));
+        assert_eq!(count(home), 4);
+    }
+    // Nor by the ticket that it has.
+    let again = homes[4].node().join(&ticket, Duration::from_secs(5)).await;
+    assert!(again.is_err() || count(&homes[0]) == 4);
+    assert_eq!(homes[0].node().members(room).expect("here").len(), 4);
+    homes[4].stop().await;
+    assert!(!has_bytes(homes[4].folder.path(), secret.as_bytes()));
+    let _ = founder;
+    for home in &mut homes {
+        home.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_and_invites_are_kept_to_by_all() {
+    let (mut a, mut b) = (Home::new().await, Home::new().await);
+    let room = a.node().create_room("plain").await.expect("creates").room;
+    let ticket = a.node().invite(room, InviteOptions::default()).await.expect("invites");
+    b.node().join(&ticket, DEADLINE).await.expect("joins");
+    let denied = b.node().set_room(room, Setting::Name("mine".into())).await.expect_err("a member");
+    assert_eq!(denied.kind(), ErrorKind::Denied);
+    a.node().set_room(room, Setting::Topic("all sorts".into())).await.expect("a founder");
+    a.node().set_room(room, Setting::WhoInvites(Role::Admin)).await.expect("a founder");
+    a.node().set_room(room, Setting::WhoPosts(Role::Admin)).await.expect("a founder");
+    until("the topic", async || b.node().room(room).expect("here").topic == "all sorts").await;
+    until("who posts", async || b.node().say(room, "may I?").await.is_err()).await;
+    let denied = b.node().invite(room, InviteOptions::default()).await.expect_err("a member");
+    assert_eq!(denied.kind(), ErrorKind::Denied);
+
+    let invites = a.node().invites(room).expect("here");
+    assert_eq!((invites.len(), invites[0].used, invites[0].open), (1, 1, true));
+    a.node().revoke_invite(room, invites[0].invite).await.expect("its own");
+    assert!(!a.node().invites(room).expect("here")[0].open);
+    let mut late = Home::new().await;
+    let refused = late.node().join(&ticket, DEADLINE).await.expect_err("revoked");
+    assert_eq!(refused.kind(), ErrorKind::Denied);
+    for home in [&mut a, &mut b, &mut late] {
+        home.stop().await;
+    }
+}
