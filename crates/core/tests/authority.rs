@@ -123,18 +123,8 @@ fn hazard_5_siblings_cannot_remove_each_other_and_one_above_can_remove_any() {
     let mut stage = Stage::new();
     // Each signs a removal of the other that its own replica would refuse.
     for (who, whom) in [(A, B), (B, A)] {
-        let (person, room) = (stage.people[who].clone(), &stage.rooms[who]);
-        let account = stage.account(whom);
-        let cites = Some(stage.events[stage.events.len() - 2 + (who - A)].id());
-        let cut = ayni_core::room::Cut::default();
-        let remove = ayni_core::room::Remove { account, term: 0, then: None, cut, cites };
-        let deps = stage.events.last().map(Event::id).into_iter().collect();
-        let at = Forged { deps, ..Forged::next(room, &person, 0) };
-        let event = person.forge(room, &Control::Remove(remove), at);
-        stage.events.push(event);
-        // Keep the helper's index right: the grants stay the two before.
-        let forged = stage.events.pop().expect("pushed");
-        stage.events.insert(0, forged);
+        let control = ends(stage.account(whom), 0, None, cites(&stage, who));
+        forges(&mut stage, who, &control);
     }
     assert_eq!(stage.settle(), [FOUNDER, ADMIN, ADMIN, MEMBER]);
     stage.removes(F, A).expect("above both");
@@ -147,7 +137,7 @@ fn hazard_4_what_a_removed_admin_backdates_is_void() {
     let mut clone = stage.clone();
     stage.removes(F, A).expect("above it");
     // It has not heard of that, or says so.
-    let (m, b) = (stage.account(M), stage.account(B));
+    let m = stage.account(M);
     clone.does(A, |room, me| room.author_role(&me.key, m, Role::Admin, START + 11)).expect("then");
     let (secret, control) = invite(60);
     clone.does(A, |room, me| room.author_control(&me.key, &control, START + 11)).expect("then");
@@ -155,7 +145,6 @@ fn hazard_4_what_a_removed_admin_backdates_is_void() {
     let claim = newcomer.claim(&clone.rooms[A], &secret, clone.people[A].id());
     let admits = admission(claim, 0);
     clone.does(A, |room, me| room.author_control(&me.key, &admits, START + 12)).expect("then");
-    let _ = b;
     stage.events = clone.events.iter().chain(&stage.events).cloned().collect();
     assert_eq!(stage.settle(), [FOUNDER, None, ADMIN, MEMBER]);
     assert!(!stage.rooms[F].members().is_member_device(&newcomer.id()), "hazard 8: not let in");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ayni_core::chat::{Chat, TextError};
 use ayni_core::id::{AccountId, EventId, InviteKey, PeerId, RoomId};
 use ayni_core::proto;
-use ayni_core::room::{Genesis, Role, Setting};
+use ayni_core::room::{Genesis, Role, Room, Setting};
 use ayni_core::ticket::Ticket;
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -157,10 +157,7 @@ impl Node {
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Denied`] when this account is not a member.
     pub async fn leave(&self, room: RoomId) -> Result<()> {
-        let room = self.handle(room)?;
-        let device = &self.inner.keys.device;
-        room.change(&self.inner, |replica, now| Ok(replica.author_leave(device, now)?)).await??;
-        Ok(())
+        govern::author(&self.inner, &self.handle(room)?, Room::author_leave).await.map(drop)
     }
 
     /// Returns the members of a room, in the order of their ids.
@@ -178,7 +175,11 @@ impl Node {
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Denied`] when this account may not.
     pub async fn set_role(&self, room: RoomId, account: AccountId, role: Role) -> Result<()> {
-        govern::set_role(&self.inner, &self.handle(room)?, account, role).await
+        let room = self.handle(room)?;
+        let set = govern::author(&self.inner, &room, |replica, device, now| {
+            replica.author_role(device, account, role, now)
+        });
+        set.await.map(drop)
     }
 
     /// Removes a member: it reads nothing that is said from now on, and what it says does not count.
@@ -194,7 +195,11 @@ impl Node {
     /// # Errors
     /// As [`Self::set_role`]; [`Error::Invalid`] for a value beyond its limits.
     pub async fn set_room(&self, room: RoomId, setting: Setting) -> Result<()> {
-        govern::set(&self.inner, &self.handle(room)?, &setting).await
+        let room = self.handle(room)?;
+        let set = govern::author(&self.inner, &room, |replica, device, now| {
+            replica.author_setting(device, &setting, now)
+        });
+        set.await.map(drop)
     }
 
     /// Returns the invitations of a room, open ones first, the newest to expire first.
@@ -211,7 +216,11 @@ impl Node {
     /// # Errors
     /// As [`Self::set_role`].
     pub async fn revoke_invite(&self, room: RoomId, invite: InviteKey) -> Result<()> {
-        govern::revoke(&self.inner, &self.handle(room)?, invite).await
+        let room = self.handle(room)?;
+        let revoked = govern::author(&self.inner, &room, |replica, device, now| {
+            replica.author_revoke(device, invite, now)
+        });
+        revoked.await.map(drop)
     }
 
     // Messages

@@ -18,7 +18,9 @@ use ayni_core::keys::{AccountKey, DeviceCert, DeviceKey, InviteSecret};
 use ayni_core::limits::MAX_GOSSIP_EVENT;
 use ayni_core::log::Lane;
 use ayni_core::proto::Gossip;
-use ayni_core::room::{Accepted, AuthorError, Control, Genesis, Invite, Role, Room, Setting};
+use ayni_core::room::{
+    Accepted, AuthorError, Control, Effect, Genesis, Invite, Role, Room, Setting,
+};
 use ayni_core::sync::{Claims, Violation};
 use ayni_core::wire;
 
@@ -257,57 +259,10 @@ impl Peer {
     ) -> Result<(Event, Vec<Outgoing>), AuthorError> {
         let chat = Chat::Message(text.to_owned());
         let entropy = dice.bytes();
-        let minted = self.mint_where_needed(now, dice);
-        let (event, mut out) =
-            self.author(now, |room, key, now| room.author_chat(key, &chat, now, &entropy))?;
-        out.extend(minted);
-        Ok((event, out))
-    }
-
-    /// Mints an epoch where there is none to seal with, or only an old one.
-    fn mint_where_needed(&mut self, now: Millis, dice: &mut Dice) -> Vec<Outgoing> {
-        let clock = self.clock(now);
-        if !self.room().is_some_and(|room| room.am_member() && room.needs_epoch(clock)) {
-            return vec![];
-        }
-        let secret = EpochSecret::new(dice.bytes());
-        let kept = secret.clone();
-        match self.author(now, |room, key, now| room.author_epoch(key, secret, now)) {
-            Ok((_, out)) => {
-                self.store.keep_secret(kept);
-                out
-            }
-            Err(_) => vec![],
-        }
-    }
-
-    /// Removes a member, and mints an epoch that it does not get.
-    ///
-    /// # Errors
-    /// [`AuthorError`], also where it does not run.
-    pub fn remove(
-        &mut self,
-        account: AccountId,
-        now: Millis,
-        dice: &mut Dice,
-    ) -> Result<(Event, Vec<Outgoing>), AuthorError> {
-        let (event, mut out) =
-            self.author(now, |room, key, now| room.author_remove(key, account, now))?;
-        out.extend(self.mint_where_needed(now, dice));
-        Ok((event, out))
-    }
-
-    /// Gives a member a role.
-    ///
-    /// # Errors
-    /// [`AuthorError`], also where it does not run.
-    pub fn give_role(
-        &mut self,
-        account: AccountId,
-        role: Role,
-        now: Millis,
-    ) -> Result<(Event, Vec<Outgoing>), AuthorError> {
-        self.author(now, |room, key, now| room.author_role(key, account, role, now))
+        let fresh = EpochSecret::new(dice.bytes());
+        self.author(now, |room, key, now| {
+            room.author_chat_minting(key, &chat, now, &entropy, fresh)
+        })
     }
 
     /// Names the room.
@@ -378,6 +333,13 @@ impl Peer {
     fn commit(&mut self, accepted: &Accepted) {
         self.store.keep(accepted);
         let Some(running) = &mut self.running else { return };
+        for effect in &accepted.effects {
+            if let Effect::Epoch(epoch) = effect
+                && let Some(secret) = running.room.as_ref().and_then(|room| room.secret(epoch))
+            {
+                self.store.keep_secret(secret.clone());
+            }
+        }
         running.changed |= !accepted.events.is_empty() || !accepted.effects.is_empty();
         if accepted.events.iter().any(|event| event.log().lane == Lane::Control) {
             for stream in running.streams.values_mut() {

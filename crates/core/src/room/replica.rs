@@ -218,10 +218,12 @@ impl Room {
         self.secrets.get(epoch)
     }
 
-    /// Returns the epochs that the control log names and whose secrets are not here.
+    /// Returns the epochs that this device may read and whose secrets are not here.
     pub fn missing_secrets(&self) -> Vec<EpochId> {
+        let Some(account) = self.members.account_of(&self.me) else { return vec![] };
         let named = self.members.epochs().map(|(id, _)| *id);
-        named.filter(|id| !self.secrets.contains_key(id)).collect()
+        let missing = named.filter(|id| !self.secrets.contains_key(id));
+        missing.filter(|id| self.members.may_read(id, &account)).collect()
     }
 
     /// Returns the epoch to seal with: of those permitted whose secret is here the deepest, ties by
@@ -264,6 +266,24 @@ impl Room {
     }
 
     // Accepting
+
+    /// Whether a run has another event where one is held that counts: the device signed two branches.
+    pub fn contradicts(&self, run: &CheckedRun) -> bool {
+        let (Some(first), Some(last)) = (run.events().first(), run.events().last()) else {
+            return false;
+        };
+        let log = first.log();
+        let ended = self.members.end_of(&log).is_some_and(|end| last.seq() >= end);
+        let next = self.next_seq(log);
+        let other = |event: &Event| event.seq() < next && !self.members.knows(&event.id());
+        !ended
+            && match log.lane {
+                Lane::Control => run.events().iter().any(other),
+                Lane::Chat => {
+                    self.logs.log(&log).is_some_and(|state| state.fit(run.events()) == Fit::Fork)
+                }
+            }
+    }
 
     /// Accepts a run of events whose end is signed. Returns those that are new, all of them or, in
     /// the control lane, those before the first that cannot be accepted yet.

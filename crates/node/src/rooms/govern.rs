@@ -3,49 +3,40 @@
 use std::sync::Arc;
 
 use ayni_core::chat::Chat;
+use ayni_core::clock::Millis;
 use ayni_core::epoch::EpochSecret;
-use ayni_core::id::{AccountId, EventId, InviteKey};
-use ayni_core::room::{Role, Setting};
+use ayni_core::event::Event;
+use ayni_core::id::{AccountId, EventId};
+use ayni_core::keys::DeviceKey;
+use ayni_core::room::{Accepted, AuthorError, Room};
 
 use super::handle::RoomHandle;
 use crate::error::{Error, Result};
 use crate::inner::Inner;
 use crate::model::InviteInfo;
 
-/// Says something; mints an epoch before, where there is none to seal with, or only an old one.
+/// Authors something on this device; returns the events when they are durable.
+pub(crate) async fn author(
+    inner: &Arc<Inner>,
+    room: &Arc<RoomHandle>,
+    author: impl FnOnce(&mut Room, &DeviceKey, Millis) -> std::result::Result<Accepted, AuthorError>,
+) -> Result<Vec<Event>> {
+    let device = &inner.keys.device;
+    let events = room.change(inner, |replica, now| Ok(author(replica, device, now)?)).await??;
+    Ok(events)
+}
+
+/// Says something.
 pub(crate) async fn say(
     inner: &Arc<Inner>,
     room: &Arc<RoomHandle>,
     chat: &Chat,
 ) -> Result<EventId> {
-    let (entropy, secret) = (inner.entropy()?, inner.entropy()?);
-    let device = &inner.keys.device;
-    let change = room.change(inner, |replica, now| {
-        if !replica.needs_epoch(now) {
-            return Ok(replica.author_chat(device, chat, now, &entropy)?);
-        }
-        let mut tried = replica.clone();
-        let minted = tried.author_epoch(device, EpochSecret::new(secret), now)?;
-        let said = tried.author_chat(device, chat, now, &entropy)?;
-        *replica = tried;
-        Ok(minted.and(said))
+    let (entropy, fresh) = (inner.entropy()?, EpochSecret::new(inner.entropy()?));
+    let said = author(inner, room, |replica, device, now| {
+        replica.author_chat_minting(device, chat, now, &entropy, fresh)
     });
-    let events = change.await??;
-    events.last().map(ayni_core::event::Event::id).ok_or(Error::Closed)
-}
-
-/// Gives an account a role.
-pub(crate) async fn set_role(
-    inner: &Arc<Inner>,
-    room: &Arc<RoomHandle>,
-    account: AccountId,
-    role: Role,
-) -> Result<()> {
-    let device = &inner.keys.device;
-    let change =
-        room.change(inner, |replica, now| Ok(replica.author_role(device, account, role, now)?));
-    change.await??;
-    Ok(())
+    said.await?.last().map(Event::id).ok_or(Error::Closed)
 }
 
 /// Removes an account, and mints the epoch that it does not get: both or neither become durable.
@@ -57,42 +48,15 @@ pub(crate) async fn remove(
     if account == inner.keys.account.id() {
         return Err(Error::Invalid("this is your own account: leave the room instead".into()));
     }
-    let secret = inner.entropy()?;
-    let device = &inner.keys.device;
-    let change = room.change(inner, |replica, now| {
+    let fresh = EpochSecret::new(inner.entropy()?);
+    let removed = author(inner, room, |replica, device, now| {
         let mut tried = replica.clone();
         let removed = tried.author_remove(device, account, now)?;
-        let minted = tried.author_epoch(device, EpochSecret::new(secret), now)?;
+        let minted = tried.author_epoch(device, fresh, now)?;
         *replica = tried;
         Ok(removed.and(minted))
     });
-    change.await??;
-    Ok(())
-}
-
-/// Sets the room up in one respect.
-pub(crate) async fn set(
-    inner: &Arc<Inner>,
-    room: &Arc<RoomHandle>,
-    setting: &Setting,
-) -> Result<()> {
-    let device = &inner.keys.device;
-    let change =
-        room.change(inner, |replica, now| Ok(replica.author_setting(device, setting, now)?));
-    change.await??;
-    Ok(())
-}
-
-/// Ends an invitation.
-pub(crate) async fn revoke(
-    inner: &Arc<Inner>,
-    room: &Arc<RoomHandle>,
-    invite: InviteKey,
-) -> Result<()> {
-    let device = &inner.keys.device;
-    let change = room.change(inner, |replica, now| Ok(replica.author_revoke(device, invite, now)?));
-    change.await??;
-    Ok(())
+    removed.await.map(drop)
 }
 
 /// Returns the invitations of a room.

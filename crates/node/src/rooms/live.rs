@@ -166,10 +166,14 @@ impl Task {
             members.epochs().filter(|(id, _)| known(id).is_some()).map(|(_, info)| info.depth);
         let deepest = deepest.max();
         let heads = members.epochs().filter(|(_, info)| Some(info.depth) == deepest);
-        heads
-            .filter_map(|(id, _)| known(id).map(|secret| secret.topic(state.room.id())))
-            .take(MAX_TOPICS)
-            .collect()
+        let heads =
+            heads.filter_map(|(id, _)| known(id).map(|secret| secret.topic(state.room.id())));
+        // What this node publishes on need not be the deepest: that may not be permitted.
+        let own = state.room.topic();
+        let mut topics: Vec<TopicId> =
+            own.into_iter().chain(heads.filter(|topic| Some(*topic) != own)).collect();
+        topics.truncate(MAX_TOPICS);
+        topics
     }
 
     async fn join_peers(&mut self, peers: Vec<PeerId>) {

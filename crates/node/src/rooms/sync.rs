@@ -332,8 +332,15 @@ impl Driver {
         };
         let (log, range) = (first.log(), first.seq()..last.seq().saturating_add(1));
         let begun = Instant::now();
-        let offered = run.events().to_vec();
-        let changed = self.room.change(&self.inner, |room, now| Ok(room.accept(run, now)?)).await;
+        let mut contradicting = None;
+        let changed = self.room.change(&self.inner, |room, now| {
+            if room.contradicts(&run) {
+                contradicting = Some(run);
+                return Err(Reject::Fork.into());
+            }
+            Ok(room.accept(run, now)?)
+        });
+        let changed = changed.await;
         match changed.map_err(|error| error.to_string())? {
             Ok(events) => {
                 self.room.settled(log, &range).await;
@@ -346,8 +353,9 @@ impl Driver {
             }
             Err(Refusal::Reject(reject)) => {
                 self.inner.note_reject(self.link.peer(), self.room.id(), reject);
-                if reject == Reject::Fork {
-                    let task = forks::prove(self.inner.clone(), self.room.clone(), offered);
+                if let Some(run) = contradicting {
+                    let (inner, room) = (self.inner.clone(), self.room.clone());
+                    let task = forks::prove(inner, room, run.into_events());
                     let cancel = self.inner.cancel.clone();
                     self.inner.tasks.spawn(cancel.run_until_cancelled_owned(task));
                 }

@@ -364,6 +364,29 @@ impl Room {
         Ok(accepted)
     }
 
+    /// Like [`Self::author_chat`]; mints an epoch with `fresh` before, where there is none to seal
+    /// with, or only an old one. Both or neither are authored.
+    ///
+    /// # Errors
+    /// [`AuthorError`].
+    pub fn author_chat_minting(
+        &mut self,
+        key: &DeviceKey,
+        chat: &Chat,
+        now: Millis,
+        entropy: &Entropy,
+        fresh: EpochSecret,
+    ) -> Result<Accepted, AuthorError> {
+        if !self.needs_epoch(now) {
+            return self.author_chat(key, chat, now, entropy);
+        }
+        let mut tried = self.clone();
+        let minted = tried.author_epoch(key, fresh, now)?;
+        let said = tried.author_chat(key, chat, now, entropy)?;
+        *self = tried;
+        Ok(minted.and(said))
+    }
+
     fn my_term(&self) -> Result<u32, AuthorError> {
         if !self.members.knows_rules() {
             return Err(AuthorError::NewerRules);
