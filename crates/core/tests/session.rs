@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use ayni_core::event::RawEvent;
-use ayni_core::id::PeerId;
+use ayni_core::id::{EventId, PeerId};
 use ayni_core::keys::{Bytes32, Sig};
 use ayni_core::limits::{
     MAX_FRONTIER_LOGS, MAX_RUN_EVENTS, MAX_RUNS_PER_LOG, MAX_TOTAL_LOGS, MAX_WANT_EVENTS,
@@ -13,12 +13,19 @@ use ayni_core::log::{Frontier, Lane, LogId};
 use ayni_core::sync::frame::{SyncFrame, Want, from_frontier, to_frontier};
 use ayni_core::sync::{Claims, Input, Output, Session, SessionId, StateHash, View, Violation};
 
+const ME: PeerId = PeerId([1; 32]);
+const PEER: PeerId = PeerId([2; 32]);
+
 #[derive(Debug)]
 struct Hash([u8; 32]);
 
 impl StateHash for Hash {
     fn state_hash(&self) -> [u8; 32] {
         self.0
+    }
+
+    fn tip(&self, _: &LogId) -> Option<(u64, EventId)> {
+        None
     }
 }
 
@@ -31,7 +38,11 @@ struct Side {
 
 impl Side {
     fn new(id: u64, held: Frontier) -> Self {
-        Self { session: Session::new(SessionId(id)), held, hash: u8::try_from(id).expect("small") }
+        Self {
+            session: Session::new(SessionId(id), ME, PEER),
+            held,
+            hash: u8::try_from(id).expect("small"),
+        }
     }
 
     fn feed(&mut self, input: Input, claims: &mut Claims) -> Result<Vec<Output>, Violation> {
@@ -117,7 +128,8 @@ fn equal_states_say_nothing_but_their_hash() {
     let mut claims = Claims::default();
     let mut side = Side::new(1, held);
     let start = side.feed(Input::Start, &mut claims).expect("fine");
-    assert_eq!(start, [Output::Send(summary(1))]);
+    let yours = Output::Send(SyncFrame::Yours(vec![]));
+    assert_eq!(start, [Output::Send(summary(1)), yours], "and, once, what is the peer's own");
     assert_eq!(side.feed(Input::Changed, &mut claims), Ok(vec![]), "not before it has compared");
     assert_eq!(side.hear(summary(1), &mut claims), Ok(vec![Output::CaughtUp]));
     assert_eq!(side.feed(Input::Changed, &mut claims), Ok(vec![]));
@@ -353,4 +365,85 @@ fn hazard_17_who_is_only_listened_to_learns_nothing() {
     side.session.listen_only(false);
     let news = side.feed(Input::Changed, &mut claims).expect("fine");
     assert_eq!(announced(&news), side.held);
+}
+
+#[test]
+fn hazard_2_a_device_learns_its_own_tip_before_it_counts_as_known() {
+    let own = |range| {
+        let mut frontier = Frontier::default();
+        frontier.insert(LogId { lane: Lane::Chat, device: ME, term: 0 }, range);
+        frontier
+    };
+    let mut claims = Claims::default();
+    let mut side = Side::new(1, own(0..5));
+    side.feed(Input::Start, &mut claims).expect("fine");
+    assert!(!side.session.has_own(&side.held), "nobody said anything yet");
+    let mut told = both(&own(0..8), &holding(Lane::Chat, 1, 0..500));
+    let heard = side.hear(SyncFrame::Yours(from_frontier(&told)), &mut claims).expect("fine");
+    let wants = asked(&heard);
+    assert_eq!(to_frontier(&wants[0].ranges), own(5..8), "its own, and nothing of others");
+    assert!(!side.session.has_own(&side.held));
+    side.held = own(0..8);
+    side.hear(SyncFrame::Done(wants[0].id), &mut claims).expect("fine");
+    assert!(side.session.has_own(&side.held));
+
+    // A peer that claims more than it can give holds nothing up.
+    told = own(0..900);
+    let heard = side.hear(SyncFrame::Yours(from_frontier(&told)), &mut claims).expect("fine");
+    assert!(!side.session.has_own(&side.held));
+    side.hear(SyncFrame::Done(asked(&heard)[0].id), &mut claims).expect("fine");
+    assert!(side.session.has_own(&side.held));
+}
+
+/// A state in which every log ends with an event of this number, after five.
+#[derive(Debug)]
+struct Ending(u8);
+
+impl StateHash for Ending {
+    fn state_hash(&self) -> [u8; 32] {
+        [self.0; 32]
+    }
+
+    fn tip(&self, _: &LogId) -> Option<(u64, EventId)> {
+        Some((5, EventId([self.0; 32])))
+    }
+}
+
+#[test]
+fn equal_logs_are_told_again_while_the_states_differ() {
+    let held = holding(Lane::Chat, 1, 0..5);
+    let mut claims = Claims::default();
+    let mut session = Session::new(SessionId(1), ME, PEER);
+    let mut feed = |frame| {
+        let view = View { held: &held, state: &Ending(1) };
+        announced(&session.handle(Input::Frame(frame), view, &mut claims).expect("no violation"))
+    };
+    assert_eq!(feed(SyncFrame::Have(from_frontier(&held))), held, "for the first time");
+    assert_eq!(feed(summary(1)), Frontier::default());
+    assert_eq!(feed(summary(2)), held);
+}
+
+#[test]
+fn hazard_1_two_branches_of_one_length_are_found_and_asked_for() {
+    let held = holding(Lane::Chat, 1, 0..5);
+    let mut claims = [Claims::default(), Claims::default()];
+    let mut sides = [1, 2].map(|id| Session::new(SessionId(id), ME, PEER));
+    let mut feed = |at: usize, input| {
+        let state = Ending(u8::try_from(at).expect("two") + 1);
+        let view = View { held: &held, state: &state };
+        sides[at].handle(input, view, &mut claims[at]).expect("no violation")
+    };
+    let heard = feed(0, Input::Frame(summary(2)));
+    let have = heard.into_iter().find_map(|output| match output {
+        Output::Send(frame @ SyncFrame::Have(_)) => Some(frame),
+        _ => None,
+    });
+    let wants = asked(&feed(1, Input::Frame(have.expect("the states differ"))));
+    assert_eq!(to_frontier(&wants[0].ranges), held, "asked for although it is held");
+
+    // Where they part is further back than what came.
+    feed(1, Input::Frame(SyncFrame::Done(wants[0].id)));
+    let wants = asked(&feed(1, Input::Contested(log(Lane::Chat, 1), 3)));
+    assert_eq!(to_frontier(&wants[0].ranges), holding(Lane::Chat, 1, 0..3));
+    assert!(asked(&feed(1, Input::Contested(log(Lane::Chat, 1), 0))).is_empty(), "nothing before");
 }

@@ -7,6 +7,7 @@
 //! `keys/` as hexadecimal text `account.key` (the 32 bytes that the 24 words stand for),
 //! `device.key` (Ed25519 and X25519 secrets, a line each) and `device.cert`. All are 0600.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write as _};
@@ -59,6 +60,12 @@ pub(crate) struct Config {
     /// The port of the local API, chosen once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) http_port: Option<u16>,
+    /// What the database's file was told by at the last start: a copy is another file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) place: Option<String>,
+    /// Rooms in which a copied folder writes nothing before it has heard of its own logs.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) unheard: BTreeSet<String>,
     /// What other versions wrote here: kept.
     #[serde(flatten)]
     other: serde_json::Map<String, serde_json::Value>,
@@ -71,6 +78,8 @@ impl Default for Config {
             network: None,
             udp_port: None,
             http_port: None,
+            place: None,
+            unheard: BTreeSet::new(),
             other: serde_json::Map::new(),
         }
     }

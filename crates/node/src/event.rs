@@ -37,6 +37,18 @@ pub enum Event {
         /// Its name.
         name: String,
     },
+    /// A device of a member is shut out: it is proved to have signed two different events at one
+    /// place, so someone copied it, or it lies. What it wrote from there on is void.
+    Forked {
+        /// The room.
+        room: RoomId,
+        /// The device.
+        device: PeerId,
+        /// Its account.
+        account: AccountId,
+        /// The account's name.
+        name: String,
+    },
     /// A peer connected.
     PeerUp(PeerId),
     /// A peer's last connection ended.

@@ -10,7 +10,7 @@ use ayni_core::id::{AccountId, PeerId, RoomId};
 use ayni_core::limits::{MAX_AHEAD_MS, MAX_PEER_ADDRS};
 use ayni_core::log::Lane;
 use ayni_core::proto::Profile;
-use ayni_core::room::{Effect, Kind, MemberInfo, Reject};
+use ayni_core::room::{Effect, Kind, MemberInfo};
 use ayni_core::ticket::PeerAddr;
 use iroh_gossip::net::Gossip;
 use tokio::sync::{Notify, broadcast, mpsc, watch};
@@ -425,17 +425,6 @@ impl Inner {
         links
     }
 
-    /// Notes that a peer sent events that were refused.
-    #[allow(clippy::unused_self)] // what a fork means to the user is told from here
-    pub(crate) fn note_reject(&self, peer: PeerId, room: RoomId, reject: Reject) {
-        if reject == Reject::Fork {
-            tracing::warn!(
-                peer = %peer.short(), room = %room.short(),
-                "a device of this room signed two different events at one place"
-            );
-        }
-    }
-
     // What happened
 
     pub(crate) fn tell(&self, event: Event) {
@@ -500,12 +489,29 @@ impl Inner {
                 self.callers_changed.notify_one();
             }
             Effect::Epoch(_) => self.want_secrets(room),
+            Effect::Voided(log, len) => {
+                let task = forks::examine(self.clone(), room.clone(), *log, *len);
+                self.tasks.spawn(self.cancel.clone().run_until_cancelled_owned(task));
+            }
             Effect::Forked(log) => {
+                self.tell_fork(room, log.device);
                 let task = forks::declare(self.clone(), room.clone(), *log);
                 self.tasks.spawn(self.cancel.clone().run_until_cancelled_owned(task));
             }
             _ => {}
         }
+    }
+
+    fn tell_fork(&self, room: &RoomHandle, device: PeerId) {
+        tracing::warn!(
+            device = %device.short(), room = %room.id().short(),
+            "a device signed two different events at one place and is shut out"
+        );
+        let account = room.lock().room.members().account_of(&device);
+        let Some(account) = account else { return };
+        let name = room.member_name(&account);
+        self.tell(Event::Forked { room: room.id(), device, account, name });
+        self.callers_changed.notify_one();
     }
 
     /// A link came up: introduce ourselves, and do what it makes possible.

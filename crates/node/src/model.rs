@@ -47,6 +47,9 @@ pub struct RoomInfo {
     pub joined: bool,
     /// Whether this account was removed by another member, as far as is known here.
     pub removed: bool,
+    /// Whether this device is shut out, because it is proved to have signed two different events at
+    /// one place: it was copied.
+    pub frozen: bool,
     /// What this account may do here, while it is a member.
     pub role: Option<Role>,
     /// What the room is about.
@@ -60,6 +63,8 @@ pub struct Member {
     pub account: AccountId,
     /// Its devices known to the room.
     pub devices: Vec<PeerId>,
+    /// Those of them that are shut out: proved to have signed two different events at one place.
+    pub frozen: Vec<PeerId>,
     /// The name it gave itself, or the start of its id.
     pub name: String,
     /// Whether it founded the room.

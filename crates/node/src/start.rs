@@ -12,7 +12,7 @@ use crate::discovery::{lan, mesh, wake};
 use crate::dispatch::Dispatch;
 use crate::error::{Error, Result};
 use crate::inner::{Inner, Parts};
-use crate::rooms::{RoomHandle, join};
+use crate::rooms::{RoomHandle, join, tip};
 use crate::store::Store;
 use crate::transport::endpoint::{self, Bound};
 use crate::transport::links::Links;
@@ -82,6 +82,10 @@ async fn restore(inner: &Arc<Inner>) -> Result<()> {
         }
         let room = RoomHandle::restore(stored.room, inner.me(), &loaded, inner.now());
         inner.add_room(&room);
+    }
+    let place = tip::place_of(&inner.folder.database());
+    if inner.config().place != place {
+        tip::note_copy(inner, place).await?;
     }
     Ok(())
 }

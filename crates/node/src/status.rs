@@ -21,11 +21,14 @@ pub(crate) fn members(inner: &Inner, room: &RoomHandle) -> Vec<Member> {
     let connected: BTreeSet<PeerId> = connected(inner);
     let mine = inner.keys.account.id();
     let state = room.lock();
-    let members = state.room.members().current().map(|(account, info)| {
+    let of_room = state.room.members();
+    let members = of_room.current().map(|(account, info)| {
         let devices: Vec<PeerId> = info.devices.keys().copied().collect();
+        let frozen = devices.iter().filter(|device| of_room.is_frozen(device)).copied().collect();
         let named = info.name().filter(|name| !name.is_empty()).map(str::to_owned);
         Member {
             account: *account,
+            frozen,
             name: named.unwrap_or_else(|| inner.account_name(account)),
             founder: info.founder,
             role: info.role().unwrap_or_default(),
@@ -203,6 +206,11 @@ fn rooms(inner: &Inner) -> Vec<Finding> {
         let up = others.iter().filter(|peer| connected.contains(peer)).count();
         let what = format!("room {}", room.info(inner).name);
         let locked = room.missing_secrets().len();
+        if inner.is_unheard(&room.id()) {
+            let detail = "this folder was copied or restored: nothing is written here before another \
+                          member was reached, so that nothing is said twice";
+            return finding(Some(false), &what, detail);
+        }
         match (others.len(), up) {
             (0, _) => finding(None, &what, "you are alone in it: invite someone"),
             (all, 0) => finding(

@@ -215,17 +215,56 @@ impl Fork {
         Self { one: signed(one), other: signed(other), void }
     }
 
-    /// Returns the log and the position, if this proves a fork in `room`.
+    /// Returns the log and the position, if this proves a fork in `room`: two different events after
+    /// the same one. That two branches differ further on proves nothing about where they part.
     pub fn proves(&self, room: RoomId) -> Option<(LogId, u64)> {
         let (one, other) = (self.one.verified()?, self.other.verified()?);
-        let place = |event: &Event| (event.header().room, event.log(), event.seq());
+        let place =
+            |event: &Event| (event.header().room, event.log(), event.seq(), event.header().prev);
         let forks =
             place(&one) == place(&other) && one.header().room == room && one.id() != other.id();
         forks.then(|| (one.log(), one.seq()))
     }
 }
 
+/// What comparing two branches of one log shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Branches {
+    /// Nothing, as far as both are here.
+    Agree,
+    /// They part here.
+    Part(Box<Fork>),
+    /// They part before this position: earlier events are needed to tell where.
+    PartBefore(u64),
+}
+
+impl Branches {
+    /// Compares consecutive events of one log with those that are held of it, from the position
+    /// before on where that is held too.
+    pub fn compare(held: &[Event], theirs: &[Event]) -> Self {
+        let Some(first) = theirs.first() else { return Self::Agree };
+        let before = held.iter().find(|ours| ours.seq().checked_add(1) == Some(first.seq()));
+        if before.is_some_and(|ours| Some(ours.id()) != first.header().prev) {
+            return Self::PartBefore(first.seq());
+        }
+        let other = |ours: &Event| theirs.iter().find(|it| it.seq() == ours.seq());
+        let mut pairs = held.iter().filter_map(|ours| Some((ours, other(ours)?)));
+        match pairs.find(|(ours, it)| ours.id() != it.id()) {
+            None => Self::Agree,
+            Some((ours, it)) if ours.header().prev == it.header().prev => {
+                Self::Part(Box::new(Fork::new(ours, it, vec![])))
+            }
+            Some((ours, _)) => Self::PartBefore(ours.seq()),
+        }
+    }
+}
+
 impl Fork {
+    /// Returns the event after which the branches part; none where they do from the start.
+    pub(super) fn before(&self) -> Option<EventId> {
+        header_of(&self.one.header)?.header().prev
+    }
+
     /// Whether its headers are of this log; signatures are not looked at.
     pub(super) fn is_about(&self, log: &LogId) -> bool {
         header_of(&self.one.header).is_some_and(|event| event.log() == *log)

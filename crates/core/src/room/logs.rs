@@ -138,9 +138,19 @@ impl LogState {
         if let Some(mut run) = self.runs.last_entry() {
             let run = run.get_mut();
             if run.end > end.len {
-                // Where a log forks it is not said which its last event is; nothing follows it.
                 (run.end, run.last) = (end.len, end.last.unwrap_or(EventId([0; 32])));
             }
+        }
+    }
+}
+
+impl LogState {
+    /// Says which event is really the last one of the run that ends at `end`: where a log was cut
+    /// short, only whoever has its events knows.
+    pub(super) fn rectify(&mut self, end: u64, last: EventId) {
+        let run = self.runs.values_mut().find(|run| run.end == end);
+        if let Some(run) = run {
+            run.last = last;
         }
     }
 }

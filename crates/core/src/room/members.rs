@@ -382,6 +382,12 @@ impl Members {
         Some(self.reduction.end_of(&self.all, log)).filter(|end| *end < u64::MAX)
     }
 
+    /// Returns where a log forks, with the last event before that.
+    pub(super) fn fork_end(&self, log: &LogId) -> Option<LogEnd> {
+        let len = self.all.fork_of(log)?;
+        Some(LogEnd { len, last: self.all.before_fork(log) })
+    }
+
     /// Like [`Self::end_of`], for a chat log, with the last event that counts.
     pub(super) fn chat_end(&self, log: &LogId) -> Option<LogEnd> {
         let len = self.end_of(log)?;
@@ -395,6 +401,7 @@ impl Members {
         let last = cuts
             .flat_map(|cut| cut.logs.iter().filter(|end| end.log == *log && end.len == len))
             .map(|end| end.last)
+            .chain(self.fork_end(log).filter(|end| end.len == len).and_then(|end| end.last))
             .max();
         Some(LogEnd { len, last })
     }

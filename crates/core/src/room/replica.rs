@@ -161,24 +161,45 @@ impl Room {
     ///
     /// Void control events are held all the same: others depend on them.
     fn counted(&self, log: &LogId) -> u64 {
-        let end = match log.lane {
-            Lane::Control => self.members.fork_of(log),
-            Lane::Chat => self.members.end_of(log),
-        };
-        end.unwrap_or(u64::MAX)
+        self.end(log).map_or(u64::MAX, |end| end.len)
+    }
+
+    /// Returns what counts of a log at most, with the last event of that.
+    fn end(&self, log: &LogId) -> Option<LogEnd> {
+        match log.lane {
+            Lane::Control => self.members.fork_end(log),
+            Lane::Chat => self.members.chat_end(log),
+        }
+    }
+
+    /// Returns the length of a log as far as it is held and counts, and the event there.
+    pub fn tip(&self, log: &LogId) -> Option<(u64, EventId)> {
+        let run = self.logs.log(log)?.tip()?;
+        match self.end(log) {
+            Some(end) if end.len < run.end => Some((end.len, end.last?)),
+            _ => Some((run.end, run.last)),
+        }
+    }
+
+    /// Says which event is held as the last one of a log that ends at `len`. A fork may be proved
+    /// further on than where the branch that is held here parts from the others: who keeps the
+    /// events looks after each [`Effect::Voided`], and says here what it finds.
+    pub fn rectify(&mut self, log: &LogId, len: u64, last: EventId) {
+        self.logs.log_mut(*log).rectify(len, last);
     }
 
     /// Returns a hash of all that is held: equal for equal logs, whatever their order of arrival.
     pub fn state_hash(&self) -> [u8; 32] {
         let mut parts = vec![self.id.0.to_vec()];
         for (log, state) in self.logs.iter() {
-            let limit = self.counted(log);
+            let end = self.end(log);
+            let limit = end.map_or(u64::MAX, |end| end.len);
             for run in state.runs().filter(|run| run.start < limit) {
-                let end = run.end.min(limit);
+                let beyond = end.filter(|_| run.end > limit).map(|end| end.last);
+                let last = beyond.map_or(Some(run.last), |last| last);
                 parts.push(crate::wire::encode(log));
-                parts.push([run.start.to_be_bytes(), end.to_be_bytes()].concat());
-                // Where a log ends is said in the control lane, not by its last event.
-                parts.push(if end == limit { vec![] } else { run.last.0.to_vec() });
+                parts.push([run.start.to_be_bytes(), run.end.min(limit).to_be_bytes()].concat());
+                parts.push(last.map(|last| last.0.to_vec()).unwrap_or_default());
             }
         }
         let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
@@ -480,11 +501,7 @@ impl Room {
     fn cut_logs(&mut self, effects: &mut Vec<Effect>) {
         let logs: Vec<LogId> = self.logs.iter().map(|(log, _)| *log).collect();
         for log in logs {
-            let end = match log.lane {
-                Lane::Control => self.members.fork_of(&log).map(|len| LogEnd { len, last: None }),
-                Lane::Chat => self.members.chat_end(&log),
-            };
-            let Some(end) = end else { continue };
+            let Some(end) = self.end(&log) else { continue };
             let held = self.logs.log(&log).and_then(|state| state.tip());
             if held.is_some_and(|run| run.end > end.len) {
                 if log.device != self.me {

@@ -64,8 +64,8 @@ pub(super) struct Statements {
     /// The invites by their keys. Several may state one key (it is no secret): each invites in its own
     /// author's name.
     invites: BTreeMap<InviteKey, Vec<usize>>,
-    /// Where logs fork.
-    forked: BTreeMap<LogId, u64>,
+    /// Where logs fork, and after which event.
+    forked: BTreeMap<LogId, (u64, Option<EventId>)>,
     /// Void events that others may depend on although they are not here.
     waived: BTreeSet<EventId>,
 }
@@ -121,12 +121,17 @@ impl Statements {
 
     /// Returns where a log forks.
     pub(super) fn fork_of(&self, log: &LogId) -> Option<u64> {
-        self.forked.get(log).copied()
+        self.forked.get(log).map(|(at, _)| *at)
+    }
+
+    /// Returns the last event of a log before it forks.
+    pub(super) fn before_fork(&self, log: &LogId) -> Option<EventId> {
+        self.forked.get(log).and_then(|(_, before)| *before)
     }
 
     /// Returns the logs that fork, and where.
     pub(super) fn forks(&self) -> impl Iterator<Item = (&LogId, u64)> {
-        self.forked.iter().map(|(log, at)| (log, *at))
+        self.forked.iter().map(|(log, (at, _))| (log, *at))
     }
 
     /// Adds a control event, whose dependencies are here. Returns its place.
@@ -198,8 +203,9 @@ impl Statements {
             Control::Invite(invite) => self.invites.entry(invite.key).or_default().push(at),
             Control::Fork(fork) => {
                 let Some((log, seq)) = fork.proves(header.room) else { return };
-                let place = self.forked.entry(log).or_insert(seq);
-                *place = seq.min(*place);
+                let place = (seq, fork.before());
+                let kept = self.forked.entry(log).or_insert(place);
+                *kept = place.min(*kept);
                 self.waived.extend(fork.void_ids());
                 for at in 0..self.all.len() {
                     let parents = self.all.get(at).map(|it| it.parents.clone()).unwrap_or_default();

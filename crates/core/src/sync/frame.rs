@@ -3,6 +3,7 @@
 use minicbor::{Decode, Encode};
 
 use crate::event::RawEvent;
+use crate::id::EventId;
 use crate::keys::Bytes32;
 use crate::limits::{
     MAX_FRONTIER_LOGS, MAX_FRONTIER_RUNS, MAX_NEWEST, MAX_PEER_ADDRS, MAX_RUN_EVENTS,
@@ -33,6 +34,10 @@ pub enum SyncFrame {
     /// Where members of this room can be reached.
     #[n(5)]
     Peers(#[n(0)] Vec<PeerAddr>),
+    /// What the sender holds of the receiver's own logs: said once, at the start. Whoever started from
+    /// an older copy of itself learns by it what it said since.
+    #[n(6)]
+    Yours(#[n(0)] Vec<LogRuns>),
 }
 
 /// Some runs of one log.
@@ -45,6 +50,10 @@ pub struct LogRuns {
     /// `start` and `end` (exclusive) of each run: in order, disjoint, never adjacent.
     #[n(1)]
     pub runs: Vec<(u64, u64)>,
+    /// The last event of the last run, in [`SyncFrame::Have`]: whoever holds another one there has
+    /// another branch.
+    #[n(2)]
+    pub last: Option<EventId>,
 }
 
 /// A request for events.
@@ -91,7 +100,9 @@ impl SyncFrame {
     pub fn check(&self) -> Result<(), WireError> {
         match self {
             Self::Summary(_) | Self::Done(_) => Ok(()),
-            Self::Have(logs) => check_logs(logs, MAX_FRONTIER_LOGS, MAX_FRONTIER_RUNS),
+            Self::Have(logs) | Self::Yours(logs) => {
+                check_logs(logs, MAX_FRONTIER_LOGS, MAX_FRONTIER_RUNS)
+            }
             Self::Want(want) => {
                 check_logs(&want.ranges, MAX_WANT_RANGES, MAX_WANT_RANGES)?;
                 let events = to_frontier(&want.ranges).count();
@@ -141,6 +152,7 @@ pub fn from_frontier(frontier: &Frontier) -> Vec<LogRuns> {
         .map(|(log, runs)| LogRuns {
             log: *log,
             runs: runs.ranges().iter().map(|run| (run.start, run.end)).collect(),
+            last: None,
         })
         .collect()
 }
@@ -175,20 +187,24 @@ mod tests {
     #[test]
     fn requests_have_limits() {
         let want = |runs: Vec<(u64, u64)>, newest| {
-            SyncFrame::Want(Want { newest, ..Want::ranges(0, vec![LogRuns { log: log(), runs }]) })
+            SyncFrame::Want(Want {
+                newest,
+                ..Want::ranges(0, vec![LogRuns { log: log(), runs, last: None }])
+            })
         };
         assert_eq!(want(vec![(0, MAX_WANT_EVENTS)], None).check(), Ok(()));
         assert!(want(vec![(0, MAX_WANT_EVENTS + 1)], None).check().is_err());
         assert!(want(vec![(5, 5)], None).check().is_err());
         assert!(want(vec![], Some(MAX_NEWEST + 1)).check().is_err());
         assert!(want(vec![(0, u64::MAX)], None).check().is_err());
-        let many = vec![LogRuns { log: log(), runs: vec![] }; MAX_FRONTIER_LOGS + 1];
+        let many = vec![LogRuns { log: log(), runs: vec![], last: None }; MAX_FRONTIER_LOGS + 1];
         assert!(SyncFrame::Have(many).check().is_err());
     }
 
     #[test]
     fn hazard_25_sums_that_overflow_are_above_every_limit() {
-        let half = |n| LogRuns { log: LogId { term: n, ..log() }, runs: vec![(0, 1 << 63)] };
+        let half =
+            |n| LogRuns { log: LogId { term: n, ..log() }, runs: vec![(0, 1 << 63)], last: None };
         let ranges = vec![half(0), half(1)];
         assert!(SyncFrame::Want(Want::ranges(0, ranges)).check().is_err());
     }
@@ -199,6 +215,7 @@ mod tests {
         let entry = |term, runs: &[(u64, u64)]| LogRuns {
             log: LogId { term, ..log() },
             runs: runs.to_vec(),
+            last: None,
         };
         assert!(have(vec![entry(0, &[(0, 1), (2, 3)]), entry(1, &[(7, 9)])]));
         assert!(!have(vec![entry(0, &[(2, 3), (0, 1)])]), "runs out of order");

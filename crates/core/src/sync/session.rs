@@ -1,10 +1,12 @@
 //! One peer's side of synchronising one room over one stream.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 
 use super::claims::{Claims, Newest, SessionId};
 use super::frame::{LogRuns, SyncFrame, Want, from_frontier, to_frontier};
 use crate::event::RawEvent;
+use crate::id::{EventId, PeerId};
 use crate::keys::Bytes32;
 use crate::limits::{
     MAX_FRONTIER_LOGS, MAX_FRONTIER_RUNS, MAX_RUN_EVENTS, MAX_RUNS_PER_LOG, MAX_TOTAL_LOGS,
@@ -15,6 +17,9 @@ use crate::ticket::PeerAddr;
 
 /// Requests that we keep under way at a time: two, so that the next is there when one is answered.
 const PIPELINE: usize = 2;
+/// Most logs that a peer seems to hold another branch of and that are looked into at a time; further
+/// ones wait for the next comparison. Each costs one request.
+const MAX_CONTESTED: usize = 8;
 
 /// What a session is told.
 #[derive(Debug)]
@@ -30,7 +35,9 @@ pub enum Input {
     Check,
     /// Events of a received run were refused; they are not asked of this peer again before the
     /// control lane has changed.
-    Refused(LogId, std::ops::Range<u64>),
+    Refused(LogId, Range<u64>),
+    /// The peer's branch of this log parts from ours before this position: ask for what is before.
+    Contested(LogId, u64),
 }
 
 /// What a session asks its driver to do, in this order.
@@ -78,11 +85,17 @@ pub struct View<'a> {
 pub trait StateHash: std::fmt::Debug {
     /// Returns the hash of all that is held.
     fn state_hash(&self) -> [u8; 32];
+    /// Returns the length of a log as far as it is held and counts, and the event there.
+    fn tip(&self, log: &LogId) -> Option<(u64, EventId)>;
 }
 
 impl StateHash for crate::room::Room {
     fn state_hash(&self) -> [u8; 32] {
         crate::room::Room::state_hash(self)
+    }
+
+    fn tip(&self, log: &LogId) -> Option<(u64, EventId)> {
+        crate::room::Room::tip(self, log)
     }
 }
 
@@ -95,6 +108,8 @@ enum Wanted {
     Newest,
     /// The control lane, of which so much was lacking.
     Control(Frontier),
+    /// Events of a log that both hold, in two branches perhaps.
+    Branch(Frontier),
 }
 
 /// A request under way.
@@ -113,7 +128,13 @@ struct Asked {
 #[derive(Debug)]
 pub struct Session {
     id: SessionId,
+    me: PeerId,
+    peer: PeerId,
     theirs: Frontier,
+    /// What the peer says that it holds of our own logs.
+    ours: Option<Frontier>,
+    /// Parts of logs of which the peer seems to hold another branch, to be asked for.
+    contested: VecDeque<(LogId, Range<u64>)>,
     announced: Frontier,
     refused: Frontier,
     /// How often the refusals were forgotten.
@@ -137,11 +158,16 @@ enum Tried {
 }
 
 impl Session {
-    /// A new session; `id` is unique among those of the room on this node.
-    pub fn new(id: SessionId) -> Self {
+    /// A new session of the device `me` with `peer`; `id` is unique among those of the room on this
+    /// node.
+    pub fn new(id: SessionId, me: PeerId, peer: PeerId) -> Self {
         Self {
             id,
+            me,
+            peer,
             theirs: Frontier::default(),
+            ours: None,
+            contested: VecDeque::new(),
             announced: Frontier::default(),
             refused: Frontier::default(),
             forgiven: 0,
@@ -168,6 +194,14 @@ impl Session {
     /// Whether a newcomer has something to look at: all that the peer announced, or the newest of it.
     pub fn is_presentable(&self) -> bool {
         self.caught_up || self.newest == Tried::Answered
+    }
+
+    /// Whether the peer said what it holds of our own logs, and all of that is here, as far as it can
+    /// give it. Before, a device that started from an older copy of itself may write what contradicts
+    /// what it said.
+    pub fn has_own(&self, held: &Frontier) -> bool {
+        let lacking = |ours: &Frontier| ours.minus(held).minus(&self.refused);
+        self.ours.as_ref().is_some_and(|ours| lacking(ours).is_empty())
     }
 
     /// Sets whether this side only listens: it takes what the peer has, and neither announces nor
@@ -198,10 +232,14 @@ impl Session {
     ) -> Result<Vec<Output>, Violation> {
         let mut out = Vec::new();
         match input {
-            Input::Start | Input::Check => {
-                // Whatever was refused may be tried once more in the time of a check.
-                self.forgive();
-                out.push(Output::Send(SyncFrame::Summary(Bytes32(view.state.state_hash()))));
+            Input::Start => {
+                self.compare(view, &mut out);
+                self.tell_own(view, &mut out);
+            }
+            Input::Check => self.compare(view, &mut out),
+            Input::Contested(log, before) => {
+                self.contest(log, before);
+                self.ask(view, claims, &mut out);
             }
             Input::Changed => {
                 self.announce(view, &mut out);
@@ -214,6 +252,61 @@ impl Session {
             Input::Frame(frame) => self.frame(frame, view, claims, &mut out)?,
         }
         Ok(out)
+    }
+
+    fn compare(&mut self, view: View<'_>, out: &mut Vec<Output>) {
+        // Whatever was refused may be tried once more in the time of a check.
+        self.forgive();
+        out.push(Output::Send(SyncFrame::Summary(Bytes32(view.state.state_hash()))));
+    }
+
+    /// Tells the peer how far its own logs are here.
+    fn tell_own(&self, view: View<'_>, out: &mut Vec<Output>) {
+        if self.listening {
+            return;
+        }
+        // Of its latest terms, where there should ever be more than one frame of them.
+        let mut logs = from_frontier(&of_device(view.held, &self.peer));
+        let surplus = logs.len().saturating_sub(MAX_FRONTIER_LOGS / MAX_RUNS_PER_LOG);
+        logs.sort_by_key(|entry| entry.log.term);
+        logs.drain(..surplus);
+        logs.sort_by_key(|entry| entry.log);
+        out.push(Output::Send(SyncFrame::Yours(logs)));
+    }
+
+    /// The states differ: tells again of the logs that both hold equally long, for one of them may be
+    /// another branch.
+    fn announce_again(&self, view: View<'_>, out: &mut Vec<Output>) {
+        if self.listening || self.is_waiting() {
+            return;
+        }
+        let equal = |(log, runs): &(&LogId, &Runs)| {
+            runs.ranges().last().map(|run| run.end) == end_of(view.held.runs(log))
+        };
+        let equal = self.theirs.iter().filter(equal);
+        let equal = equal.filter_map(|(log, _)| Some((*log, view.held.runs(log)?.clone())));
+        have(&equal.collect(), view, out);
+    }
+
+    /// Looks for logs of which the peer holds another branch.
+    fn compare_tips(&mut self, logs: &[LogRuns], view: View<'_>) {
+        for LogRuns { log, runs, last } in logs {
+            let told = runs.last().map(|(_, end)| *end).zip(*last);
+            if let (Some((end, last)), Some((ours, id))) = (told, view.state.tip(log))
+                && end == ours
+                && last != id
+            {
+                self.contest(*log, end);
+            }
+        }
+    }
+
+    fn contest(&mut self, log: LogId, before: u64) {
+        let asked = self.contested.iter().any(|(other, _)| *other == log);
+        if before > 0 && !asked && self.contested.len() < MAX_CONTESTED {
+            let start = before.saturating_sub(MAX_RUN_EVENTS as u64);
+            self.contested.push_back((log, start..before));
+        }
     }
 
     fn frame(
@@ -232,11 +325,20 @@ impl Session {
             }
             SyncFrame::Summary(_) => {
                 self.announce(view, out);
+                self.announce_again(view, out);
+                self.ask(view, claims, out);
+            }
+            SyncFrame::Yours(logs) => {
+                let ours = of_device(&to_frontier(&logs), &self.me);
+                self.theirs.union(&ours);
+                self.ours = Some(ours);
+                self.check_theirs()?;
                 self.ask(view, claims, out);
             }
             SyncFrame::Have(logs) => {
                 self.theirs.union(&to_frontier(&logs));
                 self.check_theirs()?;
+                self.compare_tips(&logs, view);
                 self.announce(view, out);
                 self.ask(view, claims, out);
             }
@@ -306,7 +408,7 @@ impl Session {
             Wanted::Ranges(ranges) if asked.forgiven == self.forgiven => {
                 self.refuse_missing(ranges, view);
             }
-            Wanted::Ranges(_) => {}
+            Wanted::Ranges(_) | Wanted::Branch(_) => {}
             Wanted::Newest => {
                 self.newest = Tried::Answered;
                 claims.release_newest(self.id, asked.came);
@@ -343,18 +445,7 @@ impl Session {
         if news.is_empty() || self.listening || !self.compared {
             return;
         }
-        let mut logs = from_frontier(&news);
-        for entry in &mut logs {
-            // The news of a scattered log may be in more pieces than its holding is.
-            if entry.runs.len() > MAX_RUNS_PER_LOG
-                && let Some(held) = view.held.runs(&entry.log)
-            {
-                entry.runs = held.ranges().iter().map(|run| (run.start, run.end)).collect();
-            }
-        }
-        for logs in frames_of(logs) {
-            out.push(Output::Send(SyncFrame::Have(logs)));
-        }
+        have(&news, view, out);
         self.announced.union(&news);
     }
 
@@ -366,6 +457,7 @@ impl Session {
             self.caught_up = false;
             return;
         }
+        self.ask_branch(out);
         let lacking = self.theirs.minus(view.held);
         let lacking = lacking.minus(&self.refused);
         if lacking.is_empty() {
@@ -384,6 +476,13 @@ impl Session {
             return;
         }
         let mut open = lacking.minus(&claims.all());
+        // What this device itself said comes first: it writes nothing before.
+        let own = of_device(&open, &self.me);
+        if !own.is_empty() {
+            let part = one_request(&own);
+            claims.claim(self.id, self.next_want, part.clone());
+            return self.want(Wanted::Ranges(part), out);
+        }
         if is_newcomer(view, &lacking) {
             // First what it will look at first; the rest when that is here.
             match claims.newest() {
@@ -404,9 +503,20 @@ impl Session {
         }
     }
 
+    /// Asks for a part of a log that is here in another branch: beside all else, one at a time.
+    fn ask_branch(&mut self, out: &mut Vec<Output>) {
+        if self.asked.values().any(|asked| matches!(asked.wanted, Wanted::Branch(_))) {
+            return;
+        }
+        let Some((log, range)) = self.contested.pop_front() else { return };
+        let mut part = Frontier::default();
+        part.insert(log, range);
+        self.want(Wanted::Branch(part), out);
+    }
+
     /// Whether nothing more is asked for before something under way is answered.
     fn is_busy(&self) -> bool {
-        let alone = |asked: &Asked| !matches!(asked.wanted, Wanted::Ranges(_));
+        let alone = |asked: &Asked| matches!(asked.wanted, Wanted::Newest | Wanted::Control(_));
         self.asked.len() >= PIPELINE || self.asked.values().any(alone)
     }
 
@@ -415,7 +525,9 @@ impl Session {
         let id = self.next_want;
         self.next_want += 1;
         let (want, left) = match &wanted {
-            Wanted::Ranges(ranges) => (Want::ranges(id, from_frontier(ranges)), most_for(ranges)),
+            Wanted::Ranges(ranges) | Wanted::Branch(ranges) => {
+                (Want::ranges(id, from_frontier(ranges)), most_for(ranges))
+            }
             Wanted::Newest => {
                 let most = u64::from(NEWEST_MESSAGES) + MAX_RUN_EVENTS as u64;
                 (Want::newest(id, NEWEST_MESSAGES), most)
@@ -438,10 +550,38 @@ impl Session {
     }
 }
 
+/// Tells what is held of some logs, with the ends.
+fn have(news: &Frontier, view: View<'_>, out: &mut Vec<Output>) {
+    let mut logs = from_frontier(news);
+    for entry in &mut logs {
+        // The news of a scattered log may be in more pieces than its holding is.
+        if entry.runs.len() > MAX_RUNS_PER_LOG
+            && let Some(held) = view.held.runs(&entry.log)
+        {
+            entry.runs = held.ranges().iter().map(|run| (run.start, run.end)).collect();
+        }
+        let end = entry.runs.last().map(|(_, end)| *end);
+        let tip = view.state.tip(&entry.log);
+        entry.last = tip.filter(|(at, _)| Some(*at) == end).map(|(_, last)| last);
+    }
+    for logs in frames_of(logs) {
+        out.push(Output::Send(SyncFrame::Have(logs)));
+    }
+}
+
+fn end_of(runs: Option<&Runs>) -> Option<u64> {
+    runs?.ranges().last().map(|run| run.end)
+}
+
 /// Whether hardly anything was said here yet (a few live messages may have come), and much there.
 fn is_newcomer(view: View<'_>, lacking: &Frontier) -> bool {
     let newest = u64::from(NEWEST_MESSAGES);
     view.held.events(Lane::Chat) < newest && lacking.events(Lane::Chat) > newest
+}
+
+fn of_device(frontier: &Frontier, device: &PeerId) -> Frontier {
+    let own = frontier.iter().filter(|(log, _)| log.device == *device);
+    own.map(|(log, runs)| (*log, runs.clone())).collect()
 }
 
 fn only(frontier: &Frontier, lane: Lane) -> Frontier {

@@ -301,17 +301,20 @@ fn services() -> Vec<Vector> {
 }
 
 fn sync() -> Vec<Vector> {
-    let runs = vec![LogRuns { log: chat_log(), runs: vec![(0, 7), (12, 200)] }];
+    let runs = vec![LogRuns { log: chat_log(), runs: vec![(0, 7), (12, 200)], last: None }];
+    let last = Some(EventId([16; 32]));
+    let held = runs.iter().map(|entry| LogRuns { last, ..entry.clone() }).collect();
     let want = Want::ranges(0, runs.clone());
     let newest = Want::newest(1, 200);
     vec![
         ("sync_summary", wire::encode(&SyncFrame::Summary(Bytes32([15; 32])))),
-        ("sync_have", wire::encode(&SyncFrame::Have(runs))),
+        ("sync_have", wire::encode(&SyncFrame::Have(held))),
         ("sync_want", wire::encode(&SyncFrame::Want(want))),
         ("sync_want_newest", wire::encode(&SyncFrame::Want(newest))),
         ("sync_want_control", wire::encode(&SyncFrame::Want(Want::control(2)))),
         ("sync_run", wire::encode(&SyncFrame::Run(0, vec![control_event().to_raw()]))),
         ("sync_done", wire::encode(&SyncFrame::Done(0))),
+        ("sync_yours", wire::encode(&SyncFrame::Yours(runs))),
         ("sync_peers", wire::encode(&SyncFrame::Peers(vec![address()]))),
     ]
 }

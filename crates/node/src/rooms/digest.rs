@@ -3,6 +3,8 @@
 
 use std::cell::OnceCell;
 
+use ayni_core::id::EventId;
+use ayni_core::log::LogId;
 use ayni_core::room::Room;
 use ayni_core::sync::StateHash;
 
@@ -32,6 +34,10 @@ pub(crate) struct Digested<'a> {
 impl StateHash for Digested<'_> {
     fn state_hash(&self) -> [u8; 32] {
         *self.digest.0.get_or_init(|| self.room.state_hash())
+    }
+
+    fn tip(&self, log: &LogId) -> Option<(u64, EventId)> {
+        self.room.tip(log)
     }
 }
 

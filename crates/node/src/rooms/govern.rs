@@ -21,6 +21,7 @@ pub(crate) async fn author(
     room: &Arc<RoomHandle>,
     author: impl FnOnce(&mut Room, &DeviceKey, Millis) -> std::result::Result<Accepted, AuthorError>,
 ) -> Result<Vec<Event>> {
+    room.await_tip(inner).await?;
     let device = &inner.keys.device;
     let events = room.change(inner, |replica, now| Ok(author(replica, device, now)?)).await??;
     Ok(events)

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ayni_core::clock::{Hlc, Millis};
 use ayni_core::epoch::EpochSecret;
 use ayni_core::event::Event as CoreEvent;
-use ayni_core::id::{AccountId, EpochId, PeerId, RoomId};
+use ayni_core::id::{AccountId, EpochId, EventId, PeerId, RoomId};
 use ayni_core::log::{Frontier, Lane, LogId};
 use ayni_core::room::{
     Accepted, AuthorError, Effect, Kind, LogState, MemberInfo, Reject, Room, Run,
@@ -22,7 +22,7 @@ use super::digest::Digest;
 use crate::error::{Error, Result};
 use crate::inner::Inner;
 use crate::model::{RoomInfo, RoomKind};
-use crate::store::{Append, LoadedRoom, Write};
+use crate::store::{Append, LoadedRoom, LogSummary, Write};
 
 /// Messages that could not be read when they came, kept to be told again when they can be. Older ones
 /// are read from the store by whoever shows them.
@@ -37,6 +37,9 @@ pub(crate) struct RoomHandle {
     pub(crate) changed: watch::Sender<u64>,
     /// Whether a newcomer has something to look at.
     pub(crate) ready: watch::Sender<bool>,
+    /// Whether a member said how far this device's own logs go, and all of that is here: what is told of
+    /// in [`super::tip`].
+    pub(crate) tip: watch::Sender<bool>,
     /// Counts reasons to compare states with peers now instead of at the next check.
     pub(crate) poked: watch::Sender<u64>,
 }
@@ -110,9 +113,9 @@ impl From<Refusal> for Error {
             Refusal::Author(AuthorError::NotThere) => {
                 Self::NotFound("no such member or invitation in this room".into())
             }
-            Refusal::Author(error @ (AuthorError::NotPermitted | AuthorError::NewerRules)) => {
-                Self::Denied(error.to_string())
-            }
+            Refusal::Author(
+                error @ (AuthorError::NotPermitted | AuthorError::NewerRules | AuthorError::Frozen),
+            ) => Self::Denied(error.to_string()),
             Refusal::Author(error @ AuthorError::TooLong) => Self::Invalid(error.to_string()),
             Refusal::Author(error) => Self::Unreachable(error.to_string()),
             Refusal::Reject(reject) => Self::Denied(reject.to_string()),
@@ -148,6 +151,7 @@ impl RoomHandle {
             changed: watch::Sender::new(0),
             ready: watch::Sender::new(ready),
             poked: watch::Sender::new(0),
+            tip: watch::Sender::new(true),
         })
     }
 
@@ -156,6 +160,7 @@ impl RoomHandle {
         let (room, newest) = rebuild(id, me, loaded, now);
         let handle = Self::new(room, loaded.unread, true);
         handle.lock().newest = newest;
+        handle.tip.send_replace(false);
         handle
     }
 
@@ -274,6 +279,32 @@ impl RoomHandle {
                 tracing::error!(room = %self.id.short(), "the room stays closed: {error}");
             }
         }
+    }
+
+    /// Says which event is held as the last one of a message log that was cut short, and keeps that.
+    pub(crate) async fn rectify(
+        &self,
+        inner: &Inner,
+        log: LogId,
+        len: u64,
+        last: EventId,
+    ) -> Result<()> {
+        let permit = inner.store.reserve().await?;
+        let pending = {
+            let mut state = self.lock();
+            if state.failed.is_some() || state.room.tip(&log).is_none_or(|tip| tip == (len, last)) {
+                return Ok(());
+            }
+            state.room.rectify(&log, len, last);
+            state.digest.forget();
+            let runs = vec![state.summary(log)];
+            let (events, voided, secrets) = (vec![], vec![], vec![]);
+            let append = Append { room: self.id, events, runs, voided, unread: 0, secrets };
+            inner.store.submit(permit, Write::Append(append))
+        };
+        pending.await?;
+        self.poke();
+        Ok(())
     }
 
     /// Remembers a message that cannot be read yet; false when it can be by now.
@@ -451,6 +482,7 @@ impl RoomHandle {
             members: members.current().count(),
             unread: state.unread,
             joined: state.room.am_member(),
+            frozen: members.is_frozen(&inner.me()),
             removed: own.is_some_and(MemberInfo::was_removed),
             role: own.and_then(MemberInfo::role),
             topic: members.settings().topic().unwrap_or_default().to_owned(),
@@ -517,6 +549,13 @@ impl State {
         epochs.collect()
     }
 
+    /// Describes a log for the store.
+    fn summary(&self, log: LogId) -> LogSummary {
+        let state = self.room.logs().log(&log);
+        let runs: Vec<Run> = state.map(|state| state.runs().copied().collect()).unwrap_or_default();
+        (log, runs, self.newest.get(&log).copied().unwrap_or_default())
+    }
+
     /// Describes a change for the store: the events, and the new summary of each log they touch.
     fn append(&mut self, room: RoomId, accepted: &Accepted, me: PeerId) -> Append {
         let mut touched: BTreeSet<LogId> = BTreeSet::new();
@@ -535,15 +574,7 @@ impl State {
                 }
             }
         }
-        let logs = self.room.logs();
-        let runs = touched
-            .into_iter()
-            .map(|log| {
-                let runs: Vec<Run> =
-                    logs.log(&log).map(|state| state.runs().copied().collect()).unwrap_or_default();
-                (log, runs, self.newest.get(&log).copied().unwrap_or_default())
-            })
-            .collect();
+        let runs = touched.into_iter().map(|log| self.summary(log)).collect();
         Append {
             room,
             events: accepted.events.clone(),

@@ -37,6 +37,7 @@ pub(crate) async fn invite(
     let key = InviteSecret::from_seed(&seed).key();
     let invite = Invite { key, uses: options.uses, expires_ms, role: options.role };
     let device = &inner.keys.device;
+    room.await_tip(inner).await?;
     room.change(inner, |room, now| Ok(room.author_invite(device, invite, now)?)).await??;
     let mut members = vec![inner.own_address()];
     let others = inner.addresses_for(room, &inner.me());
@@ -63,6 +64,11 @@ async fn admit(inner: &Arc<Inner>, link: &Link, request: &JoinRequest) -> JoinRe
         return JoinReply::Refused;
     }
     let Some(room) = inner.room(&claim.room) else { return JoinReply::Refused };
+    // Who holds no invite is refused below, and waits for nothing.
+    let known = room.lock().room.members().invite(&claim.invite).is_some();
+    if known && room.await_tip(inner).await.is_err() {
+        return JoinReply::NotNow;
+    }
     let account = claim.cert.claim.account;
     let Ok(fresh) = inner.entropy() else { return JoinReply::NotNow };
     let mut verdict = None;

@@ -273,6 +273,9 @@ async fn enter(inner: &Arc<Inner>, ticket: &Ticket, admission: Admission) -> Res
 
 /// Says our name in a room that just admitted us, unless it is said already.
 pub(crate) async fn introduce(inner: Arc<Inner>, room: Arc<RoomHandle>) {
+    if let Err(error) = room.await_tip(&inner).await {
+        return tracing::warn!("the name was not written: {error}");
+    }
     let name = inner.name();
     let device = &inner.keys.device;
     let account = inner.keys.account.id();

@@ -19,5 +19,6 @@ pub(crate) mod serve;
 pub(crate) mod sync;
 #[cfg(test)]
 pub(crate) mod testing;
+pub(crate) mod tip;
 
 pub(crate) use handle::RoomHandle;

@@ -28,7 +28,7 @@ use crate::transport::{Link, Stream};
 
 /// Frames that were read and wait for the machine: enough to keep disk and network busy at once.
 const INBOX: usize = 4;
-/// Comparisons, announcements and addresses that a peer may send at once: a whole frontier in pieces
+/// Comparisons, announcements and the like that a peer may send at once: a whole frontier in pieces
 /// comes in no more than that. Each costs time under the room's lock, and no answer slows them down.
 const TELLINGS: u32 = 50;
 /// Time between further ones. Honest peers gather changes for [`ANNOUNCE_DELAY`].
@@ -77,7 +77,7 @@ pub(crate) async fn run(inner: Arc<Inner>, room: Arc<RoomHandle>, link: Link, st
         room: room.clone(),
         link: link.clone(),
         id: active.id,
-        session: Session::new(active.id),
+        session: Session::new(active.id, inner.me(), link.peer()),
         outbox,
         progress: Progress { since: Instant::now(), bytes: 0 },
         control: 0,
@@ -112,7 +112,7 @@ async fn read(mut recv: FrameReceiver, inbox: mpsc::Sender<SyncFrame>, cancel: C
         if frame.check().is_err() {
             return;
         }
-        if matches!(frame, SyncFrame::Summary(_) | SyncFrame::Have(_) | SyncFrame::Peers(_)) {
+        if !matches!(frame, SyncFrame::Want(_) | SyncFrame::Run(..) | SyncFrame::Done(_)) {
             tokio::time::sleep_until(tellings.next(Instant::now())).await;
         }
         if inbox.send(frame).await.is_err() {
@@ -305,6 +305,9 @@ impl Driver {
                 }
             }
         }
+        if !*self.room.tip.borrow() && self.session.has_own(&self.room.lock().durable) {
+            self.room.heard_own(&self.inner).await;
+        }
         if self.session.is_presentable() && self.room.lock().room.am_member() {
             self.room.ready.send_if_modified(|ready| !std::mem::replace(ready, true));
         }
@@ -322,13 +325,13 @@ impl Driver {
     }
 
     /// Checks and stores received events. Returns what the machine must know of it.
-    async fn receive(&mut self, raw: Vec<RawEvent>) -> Result<Option<Input>, String> {
+    async fn receive(&mut self, raw: Vec<RawEvent>) -> Result<Vec<Input>, String> {
         let events: Result<Vec<Event>, _> = raw.into_iter().map(Event::from_raw).collect();
         let run = events
             .and_then(|events| CheckedRun::new(self.room.id(), events))
             .map_err(|error| error.to_string())?;
         let (Some(first), Some(last)) = (run.events().first(), run.events().last()) else {
-            return Ok(None);
+            return Ok(vec![]);
         };
         let (log, range) = (first.log(), first.seq()..last.seq().saturating_add(1));
         let begun = Instant::now();
@@ -349,21 +352,19 @@ impl Driver {
                     // What was refused for want of control events may be acceptable now.
                     self.session.forgive();
                 }
-                Ok(None)
+                Ok(vec![])
             }
             Err(Refusal::Reject(reject)) => {
-                self.inner.note_reject(self.link.peer(), self.room.id(), reject);
-                if let Some(run) = contradicting {
-                    let (inner, room) = (self.inner.clone(), self.room.clone());
-                    let task = forks::prove(inner, room, run.into_events());
-                    let cancel = self.inner.cancel.clone();
-                    self.inner.tasks.spawn(cancel.run_until_cancelled_owned(task));
-                }
                 let again = matches!(reject, Reject::MissingDeps | Reject::UnknownAuthor);
                 tracing::debug!(%reject, again, "events refused");
-                Ok(Some(Input::Refused(log, range)))
+                let mut told = vec![Input::Refused(log, range)];
+                if let Some(run) = contradicting {
+                    let parts = forks::look(&self.inner, &self.room, run.events()).await;
+                    told.extend(parts.map(|before| Input::Contested(log, before)));
+                }
+                Ok(told)
             }
-            Err(Refusal::Author(_)) => Ok(None),
+            Err(Refusal::Author(_)) => Ok(vec![]),
         }
     }
 

@@ -67,7 +67,7 @@ fn processor_time() -> Duration {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hazard_1_a_fork_is_refused_and_the_rest_converges() {
+async fn hazard_1_a_fork_is_proved_to_all_and_its_branches_are_void() {
     let stage = Stage::new().await;
     let mut member = Member::join(&stage.a.node, &stage.ticket).await;
     let to_b = member.raw.link(&stage.b.node).await;
@@ -105,7 +105,24 @@ async fn hazard_1_a_fork_is_refused_and_the_rest_converges() {
     };
     let a = of_honest(&stage.a).await;
     assert_eq!(a, of_honest(&stage.b).await, "everything else is the same, in the same order");
-    // They differ for good in one log, and do not go round and round about it.
+    // Both branches are as long as each other, and are found all the same.
+    let frozen = async |home: &Home| {
+        let members = home.node.members(stage.room).expect("reads");
+        members.iter().any(|it| it.frozen == [member.raw.id()])
+    };
+    for home in [&stage.a, &stage.b] {
+        until("the fork is proved", async || frozen(home).await).await;
+        until("neither branch is shown", async || {
+            let texts = home.texts(stage.room).await;
+            texts.iter().all(|text| !text.ends_with("branch"))
+        })
+        .await;
+        let texts = home.texts(stage.room).await;
+        let common = texts.iter().filter(|text| *text == "before the fork");
+        assert_eq!(common.count(), 3, "what comes before it counts");
+    }
+    stage.talks().await;
+    // And then they do not go round and round about it.
     let (before, quiet) = (processor_time(), Duration::from_secs(2));
     tokio::time::sleep(quiet).await;
     let busy = processor_time().saturating_sub(before);

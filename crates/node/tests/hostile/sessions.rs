@@ -21,7 +21,11 @@ fn fake_logs(count: usize, from: usize) -> Vec<LogRuns> {
     let log = |nth: usize| {
         let mut id = [0; 32];
         id[..8].copy_from_slice(&(nth as u64).to_be_bytes());
-        LogRuns { log: LogId { lane: Lane::Chat, device: PeerId(id), term: 0 }, runs: vec![(0, 9)] }
+        LogRuns {
+            log: LogId { lane: Lane::Chat, device: PeerId(id), term: 0 },
+            runs: vec![(0, 9)],
+            last: None,
+        }
     };
     (from..from + count).map(log).collect()
 }
@@ -36,7 +40,7 @@ async fn a_frame_against_the_protocol_ends_the_session() {
     let mut member = Member::join(&stage.a.node, &stage.ticket).await;
     let log = member.log();
     let said = raws(&member.says("unasked", 2));
-    let runs = |runs: Vec<(u64, u64)>| vec![LogRuns { log, runs }];
+    let runs = |runs: Vec<(u64, u64)>| vec![LogRuns { log, runs, last: None }];
     let scattered = (0..=MAX_RUNS_PER_LOG as u64).map(|n| (2 * n, 2 * n + 1)).collect();
     let nobody = PeerAddr { peer: member.raw.id(), direct: vec![], relays: vec![] };
     let mut disordered = fake_logs(2, 0);

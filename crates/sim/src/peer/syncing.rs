@@ -98,10 +98,12 @@ impl Peer {
 
     /// Opens a session with `other`.
     pub fn open_session(&mut self, other: PeerNo, now: Millis) -> Vec<Outgoing> {
-        let Some(running) = &mut self.running else { return vec![] };
+        let (Some(running), Some((peer, _))) = (&mut self.running, self.others.get(&other)) else {
+            return vec![];
+        };
         let id = SessionId(running.next_session);
         running.next_session += 1;
-        let session = Session::new(id);
+        let session = Session::new(id, self.me.key.id(), *peer);
         let stream = Stream { id, session, buffer: FrameBuffer::default(), progress: now };
         running.streams.insert(other, stream);
         self.feed(other, Input::Start, now)

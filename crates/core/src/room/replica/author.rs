@@ -24,6 +24,12 @@ pub enum AuthorError {
     /// It is not a member, or not any more.
     #[error("this device is not a member of the room")]
     NotAMember,
+    /// It signed two different events at one position, and was shut out.
+    #[error(
+        "this device was copied, and both copies wrote at the same place: it is shut out of this room. \
+         Ask for an invitation on a new device, with a new data folder"
+    )]
+    Frozen,
     /// It is a member, and may not do this.
     #[error("your role in this room does not permit that")]
     NotPermitted,
@@ -273,9 +279,6 @@ impl Room {
 
     fn my_role(&self) -> Result<Role, AuthorError> {
         let account = self.members.account_of(&self.me).ok_or(AuthorError::NotAMember)?;
-        if self.members.is_frozen(&self.me) {
-            return Err(AuthorError::NotAMember);
-        }
         self.members.role(&account).ok_or(AuthorError::NotAMember)
     }
 
@@ -390,6 +393,9 @@ impl Room {
     fn my_term(&self) -> Result<u32, AuthorError> {
         if !self.members.knows_rules() {
             return Err(AuthorError::NewerRules);
+        }
+        if self.members.is_frozen(&self.me) {
+            return Err(AuthorError::Frozen);
         }
         self.members
             .account_of(&self.me)

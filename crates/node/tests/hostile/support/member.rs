@@ -194,12 +194,12 @@ pub(crate) fn announcement(events: &[Event]) -> Vec<LogRuns> {
             _ => runs.push((event.seq(), event.seq() + 1)),
         }
     }
-    logs.into_iter().map(|(log, runs)| LogRuns { log, runs }).collect()
+    logs.into_iter().map(|(log, runs)| LogRuns { log, runs, last: None }).collect()
 }
 
 /// A whole log, as far as anyone could claim.
 pub(crate) fn whole(log: LogId) -> LogRuns {
-    LogRuns { log, runs: vec![(0, u64::MAX)] }
+    LogRuns { log, runs: vec![(0, u64::MAX)], last: None }
 }
 
 /// Events on the wire.
