@@ -176,6 +176,8 @@ pub(super) struct Change {
     pub(super) accounts: Vec<(AccountId, Option<Role>)>,
     /// Whether anything about earlier events may have changed.
     pub(super) all: bool,
+    /// Whether earlier events now set the room up in another way.
+    pub(super) settings: bool,
 }
 
 /// The events that mint an epoch, and for whom.
@@ -377,6 +379,19 @@ impl Members {
         }
     }
 
+    /// Whether a message is not to be shown: when it was written, by its own time, the room let only
+    /// roles post above the one that its author has in that term. It is kept and served all the same.
+    ///
+    /// What this says of a message changes with the settings and roles that are heard of later. Without
+    /// such a setting it costs nothing.
+    pub fn hides(&self, log: &LogId, time: Hlc) -> bool {
+        if log.lane != Lane::Chat || self.settings.who_posts.is_empty() {
+            return false;
+        }
+        let least = self.settings.who_posts(time);
+        self.reduction.role_of(&self.all, log).is_none_or(|role| role < least)
+    }
+
     /// Returns where a log ends, if anything ends it.
     pub fn end_of(&self, log: &LogId) -> Option<u64> {
         Some(self.reduction.end_of(&self.all, log)).filter(|end| *end < u64::MAX)
@@ -524,10 +539,13 @@ impl Members {
             Change {
                 accounts: changed.map(|account| (account, before)).into_iter().collect(),
                 all: false,
+                settings: false,
             }
         } else {
             let before = std::mem::take(&mut self.accounts);
+            let settings = std::mem::take(&mut self.settings);
             self.refresh();
+            let settings = settings != self.settings;
             let role = |info: Option<&MemberInfo>| info.and_then(MemberInfo::role);
             let known = before.keys().chain(self.accounts.keys()).copied();
             let known: BTreeSet<AccountId> = known.collect();
@@ -535,7 +553,7 @@ impl Members {
                 let before = role(before.get(&account));
                 (before != self.role(&account)).then_some((account, before))
             });
-            Change { accounts: changed.collect(), all: true }
+            Change { accounts: changed.collect(), all: true, settings }
         }
     }
 

@@ -18,7 +18,7 @@ use super::role::Role;
 use crate::chat::Chat;
 use crate::clock::{Hlc, HlcClock, Millis};
 use crate::epoch::EpochSecret;
-use crate::event::{CheckedRun, Event};
+use crate::event::{CheckedRun, Event, Header};
 use crate::id::{AccountId, EpochId, EventId, PeerId, RoomId, TopicId};
 use crate::keys::{context, derive};
 use crate::limits::{MAX_CHAT_DEPS, MAX_VOID_EVENTS};
@@ -265,6 +265,11 @@ impl Room {
         Chat::from_bytes(&plain).ok()
     }
 
+    /// Whether who-may-post hides a message of this room: [`Members::hides`].
+    pub fn hides(&self, header: &Header) -> bool {
+        self.members.hides(&header.log(), header.time)
+    }
+
     // Accepting
 
     /// Whether a run has another event where one is held that counts: the device signed two branches.
@@ -455,8 +460,13 @@ impl Room {
         if change.all {
             self.cut_logs(effects);
         }
+        if change.settings {
+            effects.push(Effect::Renamed);
+        }
         match control {
-            Some(Control::Set(_) | Control::Profile(_)) if self.members.counts(&event.id()) => {
+            Some(Control::Set(_) | Control::Profile(_))
+                if self.members.counts(&event.id()) && !change.settings =>
+            {
                 effects.push(Effect::Renamed);
             }
             Some(Control::Epoch(epoch)) => {

@@ -3,7 +3,7 @@
 use super::{Accepted, Room};
 use crate::Entropy;
 use crate::chat::Chat;
-use crate::clock::{Hlc, Millis};
+use crate::clock::Millis;
 use crate::epoch::EpochSecret;
 use crate::event::{Event, Header, VERSION};
 use crate::id::{AccountId, InviteKey};
@@ -345,9 +345,7 @@ impl Room {
         entropy: &Entropy,
     ) -> Result<Accepted, AuthorError> {
         let term = self.my_term()?;
-        if self.my_role()?
-            < self.members.settings().who_posts(Hlc::from_millis(now)).max(Role::Member)
-        {
+        if self.my_role()? < Role::Member {
             return Err(AuthorError::NotPermitted);
         }
         let (epoch, secret) = self
@@ -355,8 +353,11 @@ impl Room {
             .map(|(id, secret)| (id, secret.clone()))
             .ok_or(AuthorError::NoKey)?;
         let log = LogId { lane: Lane::Chat, device: self.me, term };
-        let deps = std::mem::take(&mut self.hints);
-        let header = self.next_header(log, deps, Some(epoch), now);
+        let header = self.next_header(log, self.hints.clone(), Some(epoch), now);
+        if self.hides(&header) {
+            return Err(AuthorError::NotPermitted);
+        }
+        self.hints.clear();
         let sealed = secret.seal(self.id, &header.associated_data(), &chat.to_bytes(), entropy);
         let event = Event::sign(header, sealed, key);
         let mut accepted = Accepted::default();
