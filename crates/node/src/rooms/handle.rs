@@ -110,9 +110,10 @@ impl From<Refusal> for Error {
             Refusal::Author(AuthorError::NotThere) => {
                 Self::NotFound("no such member or invitation in this room".into())
             }
-            Refusal::Author(error @ (AuthorError::NotPermitted | AuthorError::NewerRules)) => {
-                Self::Denied(error.to_string())
-            }
+            Refusal::Author(
+                error
+                @ (AuthorError::NotPermitted | AuthorError::NewerRules | AuthorError::LogFull),
+            ) => Self::Denied(error.to_string()),
             Refusal::Author(error @ AuthorError::TooLong) => Self::Invalid(error.to_string()),
             Refusal::Author(error) => Self::Unreachable(error.to_string()),
             Refusal::Reject(reject) => Self::Denied(reject.to_string()),
