@@ -335,11 +335,6 @@ impl CheckedRun {
         Ok(Self { events })
     }
 
-    /// Wraps one event of our own, just signed.
-    pub(crate) fn own(event: Event) -> Self {
-        Self { events: vec![event] }
-    }
-
     /// Returns the events, at least one.
     pub fn events(&self) -> &[Event] {
         &self.events

@@ -24,8 +24,18 @@ pub const MAX_NAME: usize = 128;
 pub const MAX_TOPIC: usize = 1024;
 /// Most headers of void events in one proof of a fork.
 pub const MAX_FORK_VOID: usize = 32;
-/// Most control events that are kept of one log beyond its end: others may depend on them.
-pub const MAX_VOID_EVENTS: u64 = 4096;
+/// Most control events of one log, which is one device's in one term. It bounds what a device that was
+/// once stated to belong here can make all others keep, void or not. It looks at nothing but the log
+/// itself, so every replica keeps the same. An admin who lets in, removes and makes keys for 1,000 members
+/// who all change within a year writes near 5,000 in it: more than six years of that fit.
+pub const MAX_CONTROL_LOG_EVENTS: u64 = 32 * 1024;
+/// Most bytes of one control log, counted as [`crate::event::Event::size`]: its most events at 1 KiB,
+/// a little more than an admission.
+pub const MAX_CONTROL_LOG_BYTES: u64 = 32 * 1024 * 1024;
+/// Events at the end of a control log that its author keeps for leaving, which gathers heads before.
+pub const CONTROL_LOG_RESERVE_EVENTS: u64 = 64;
+/// Bytes that go with them: a full cut has near 6 KiB, an event that gathers heads less than 1 KiB.
+pub const CONTROL_LOG_RESERVE_BYTES: u64 = 128 * 1024;
 /// Longest name of a service, without its version.
 pub const MAX_SERVICE_NAME: usize = 64;
 /// Most services listed in one `Hello`.

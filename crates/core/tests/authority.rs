@@ -4,95 +4,12 @@ mod kit;
 
 use ayni_core::epoch::EpochSecret;
 use ayni_core::event::Event;
-use ayni_core::id::AccountId;
-use ayni_core::keys::InviteSecret;
 use ayni_core::log::Lane;
 use ayni_core::room::{
-    Accepted, AuthorError, Cites, Control, Cut, Fork, Grant, HeaderBytes, MemberInfo, Remove, Role,
-    Room, Setting,
+    AuthorError, Control, Fork, Grant, HeaderBytes, MemberInfo, Role, Room, Setting,
 };
+use kit::stage::{A, ADMIN, B, F, FOUNDER, M, MEMBER, READER, Stage, cites, ends, forges};
 use kit::{Forged, Person, START, admission, deliver, invite, offer, replica, take};
-
-/// A founder (1), two admins (2, 3) beside each other, and a member (4), each with a replica.
-#[derive(Clone)]
-struct Stage {
-    people: Vec<Person>,
-    rooms: Vec<Room>,
-    events: Vec<Event>,
-    invite: InviteSecret,
-}
-
-const F: usize = 0;
-const A: usize = 1;
-const B: usize = 2;
-const M: usize = 3;
-
-impl Stage {
-    fn new() -> Self {
-        let people: Vec<Person> = (1..=5).map(Person::new).collect();
-        let (mut room, mut events) = people[F].found();
-        let (secret, control) = invite(50);
-        events.push(people[F].state(&mut room, &control, START + 1));
-        for person in &people[1..4] {
-            let claim = person.claim(&room, &secret, people[F].id());
-            events.push(people[F].state(&mut room, &admission(claim, 0), START + 2));
-        }
-        for admin in [A, B] {
-            let account = people[admin].account();
-            let granted = room.author_role(&people[F].key, account, Role::Admin, START + 3);
-            events.extend(granted.expect("a founder may").events);
-        }
-        let rooms = people.iter().map(|person| replica(person, &room, &events)).collect();
-        Self { people, rooms, events, invite: secret }
-    }
-
-    fn account(&self, who: usize) -> AccountId {
-        self.people[who].account()
-    }
-
-    /// One does something that its replica permits; nobody else hears of it yet.
-    fn does(
-        &mut self,
-        who: usize,
-        act: impl FnOnce(&mut Room, &Person) -> Result<Accepted, AuthorError>,
-    ) -> Result<Vec<Event>, AuthorError> {
-        let events = act(&mut self.rooms[who], &self.people[who])?.events;
-        self.events.extend(events.clone());
-        Ok(events)
-    }
-
-    fn removes(&mut self, who: usize, whom: usize) -> Result<Vec<Event>, AuthorError> {
-        let account = self.account(whom);
-        self.does(who, |room, me| room.author_remove(&me.key, account, START + 10))
-    }
-
-    fn grants(&mut self, who: usize, whom: usize, role: Role) -> Result<Vec<Event>, AuthorError> {
-        let account = self.account(whom);
-        self.does(who, |room, me| room.author_role(&me.key, account, role, START + 10))
-    }
-
-    /// Everyone hears of everything; all agree. Returns the roles.
-    fn settle(&mut self) -> Vec<Option<Role>> {
-        for room in &mut self.rooms {
-            assert_eq!(deliver(room, &self.events), vec![], "all is taken in");
-        }
-        let first = &self.rooms[F];
-        for room in &self.rooms {
-            assert_eq!(room.state_hash(), first.state_hash());
-            assert_eq!(room.members(), first.members());
-        }
-        self.roles()
-    }
-
-    fn roles(&self) -> Vec<Option<Role>> {
-        (0..4).map(|who| self.rooms[F].members().role(&self.account(who))).collect()
-    }
-}
-
-const FOUNDER: Option<Role> = Some(Role::Founder);
-const ADMIN: Option<Role> = Some(Role::Admin);
-const MEMBER: Option<Role> = Some(Role::Member);
-const READER: Option<Role> = Some(Role::Reader);
 
 #[test]
 fn authority_goes_down_the_tree() {
@@ -470,26 +387,6 @@ fn scenarios(every: usize) -> usize {
         }
     }
     seen
-}
-
-/// The grant that made someone an admin at the beginning.
-fn cites(stage: &Stage, who: usize) -> Option<ayni_core::id::EventId> {
-    let granted = |event: &&Event| {
-        let control = event.body().and_then(Control::from_bytes);
-        matches!(control, Some(Control::Grant(grant)) if grant.account == stage.account(who))
-    };
-    stage.events.iter().find(granted).map(Event::id)
-}
-
-/// Signs something that no honest replica would, in knowledge of all that the replica knows.
-fn forges(stage: &mut Stage, who: usize, control: &Control) {
-    let (person, room) = (stage.people[who].clone(), &mut stage.rooms[who]);
-    let made = room.author_control(&person.key, control, START + 20).expect("a member");
-    stage.events.extend(made.events);
-}
-
-fn ends(account: AccountId, term: u32, then: Option<Role>, cites: Cites) -> Control {
-    Control::Remove(Remove { account, term, then, cut: Cut::default(), cites })
 }
 
 #[test]

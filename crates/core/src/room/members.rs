@@ -176,6 +176,8 @@ pub(super) struct Change {
     pub(super) accounts: Vec<(AccountId, Option<Role>)>,
     /// Whether anything about earlier events may have changed.
     pub(super) all: bool,
+    /// Whether earlier events now set the room up in another way.
+    pub(super) settings: bool,
 }
 
 /// The events that mint an epoch, and for whom.
@@ -203,8 +205,8 @@ pub struct Members {
     rules: u32,
     epochs: Epochs,
     minted: BTreeMap<EpochId, Minted>,
-    /// Set while statements are restored: reduced once, at the end.
-    restoring: bool,
+    /// How many of the statements are reduced.
+    settled: usize,
 }
 
 impl PartialEq for Members {
@@ -377,6 +379,19 @@ impl Members {
         }
     }
 
+    /// Whether a message is not to be shown: when it was written, by its own time, the room let only
+    /// roles post above the one that its author has in that term. It is kept and served all the same.
+    ///
+    /// What this says of a message changes with the settings and roles that are heard of later. Without
+    /// such a setting it costs nothing.
+    pub fn hides(&self, log: &LogId, time: Hlc) -> bool {
+        if log.lane != Lane::Chat || self.settings.who_posts.is_empty() {
+            return false;
+        }
+        let least = self.settings.who_posts(time);
+        self.reduction.role_of(&self.all, log).is_none_or(|role| role < least)
+    }
+
     /// Returns where a log ends, if anything ends it.
     pub fn end_of(&self, log: &LogId) -> Option<u64> {
         Some(self.reduction.end_of(&self.all, log)).filter(|end| *end < u64::MAX)
@@ -445,11 +460,6 @@ impl Members {
         }
     }
 
-    /// Returns how many control events are kept of a log beyond where it ends.
-    pub(super) fn void_beyond(&self, log: &LogId, next: u64) -> u64 {
-        next.saturating_sub(self.end_of(log).unwrap_or(u64::MAX))
-    }
-
     /// Lets others depend on what a proof of a fork names, before the proof itself is taken in: it
     /// may depend on them too.
     pub(super) fn waive(&mut self, ids: &[EventId]) {
@@ -500,15 +510,11 @@ impl Members {
         introduces_itself(header, control)
     }
 
-    /// Applies one control event, whose dependencies are here.
-    pub(super) fn apply(
-        &mut self,
-        header: &Header,
-        id: EventId,
-        control: Option<Control>,
-    ) -> Change {
+    /// Notes one control event, whose dependencies are here. What follows from it is found by
+    /// [`Self::settle`], for many at once: nothing that is asked in between depends on it.
+    pub(super) fn note(&mut self, header: &Header, id: EventId, control: Option<Control>) {
         let at = self.all.push(header, id, control);
-        let Some(Statement { control, .. }) = self.all.get(at) else { return Change::default() };
+        let Some(Statement { control, .. }) = self.all.get(at) else { return };
         if let Some(Control::Epoch(epoch)) = control {
             let epoch_id = epoch_id(header.room, &epoch.commitment);
             self.epochs.add(epoch_id, &epoch.parents, header.device);
@@ -516,49 +522,51 @@ impl Members {
             minted.by.push(at);
             minted.view = OnceLock::new();
         }
-        if self.restoring {
-            return Change::default();
-        }
-        let concerned = match control {
-            Some(Control::Admit(admit)) => Some(admit.claim.cert.claim.account),
-            _ => None,
-        };
-        if Reducer::new(&self.all, None).add(at, &mut self.reduction) {
-            let before = concerned.and_then(|account| self.role(&account));
-            self.take(at);
-            let after = concerned.and_then(|account| self.role(&account));
-            let changed = concerned.filter(|_| before != after);
-            Change {
-                accounts: changed.map(|account| (account, before)).into_iter().collect(),
-                all: false,
+    }
+
+    /// Finds what follows from the statements noted since the last time.
+    pub(super) fn settle(&mut self) -> Change {
+        let mut before = BTreeMap::new();
+        while self.settled < self.all.len() {
+            let at = self.settled;
+            self.settled = at.saturating_add(1);
+            let joins = match self.all.get(at).map(|it| &it.control) {
+                Some(Some(Control::Admit(admit))) => Some(admit.claim.cert.claim.account),
+                _ => None,
+            };
+            if !Reducer::new(&self.all, None).add(at, &mut self.reduction) {
+                return self.settle_all(before);
             }
-        } else {
-            let before = std::mem::take(&mut self.accounts);
-            self.refresh();
-            let role = |info: Option<&MemberInfo>| info.and_then(MemberInfo::role);
-            let known = before.keys().chain(self.accounts.keys()).copied();
-            let known: BTreeSet<AccountId> = known.collect();
-            let changed = known.into_iter().filter_map(|account| {
-                let before = role(before.get(&account));
-                (before != self.role(&account)).then_some((account, before))
-            });
-            Change { accounts: changed.collect(), all: true }
+            if let Some(account) = joins {
+                before.entry(account).or_insert_with(|| self.role(&account));
+            }
+            self.take(at);
         }
+        Change { accounts: self.changed(before), all: false, settings: false }
     }
 
-    /// Begins to take statements from storage.
-    pub(super) fn begin_restoring(&mut self) {
-        self.restoring = true;
-    }
-
-    /// Ends it.
-    pub(super) fn end_restoring(&mut self) {
-        self.restoring = false;
+    /// Reduces everything again; `before` has the roles of those whom this replica has changed so far.
+    fn settle_all(&mut self, mut before: BTreeMap<AccountId, Option<Role>>) -> Change {
+        for (account, info) in &self.accounts {
+            before.entry(*account).or_insert_with(|| info.role());
+        }
+        let settings = std::mem::take(&mut self.settings);
         self.refresh();
+        for account in self.accounts.keys() {
+            before.entry(*account).or_insert(None);
+        }
+        let settings = settings != self.settings;
+        Change { accounts: self.changed(before), all: true, settings }
+    }
+
+    /// Returns those whose role is another now.
+    fn changed(&self, before: BTreeMap<AccountId, Option<Role>>) -> Vec<(AccountId, Option<Role>)> {
+        before.into_iter().filter(|(account, before)| *before != self.role(account)).collect()
     }
 
     /// Reduces everything again.
     fn refresh(&mut self) {
+        self.settled = self.all.len();
         self.reduction = reduce(&self.all, None);
         self.minted.values_mut().for_each(|minted| minted.view = OnceLock::new());
         self.accounts = accounts(&self.all, &self.reduction);

@@ -277,19 +277,13 @@ impl<'a> Reducer<'a> {
         raise(out, (account, term), role);
     }
 
-    /// Returns the role of a log's device in the log's term.
-    fn role_of(self, log: &LogId, out: &Reduction) -> Option<Role> {
-        let seats = self.all.accounts_of(&log.device).map(|account| (account, log.term));
-        seats.filter_map(|seat| out.seats.get(&seat).copied()).max()
-    }
-
     fn count(self, at: usize, it: &Statement, out: &mut Reduction) {
         if let Some(Control::Genesis(body)) = &it.control {
             for founder in &body.genesis.founders {
                 raise(out, (*founder, 0), Role::Founder);
             }
         }
-        let Some(role) = self.role_of(&it.log, out) else { return };
+        let Some(role) = out.role_of(self.all, &it.log) else { return };
         out.counts.insert(at);
         match &it.control {
             Some(Control::Invite(_)) if role >= Role::Member && self.is_group() => {
@@ -389,11 +383,16 @@ impl Reduction {
         all.enders_of(seat).filter(|end| self.enders.contains(end)).collect()
     }
 
+    /// Returns the role of a log's device in the log's term.
+    pub(super) fn role_of(&self, all: &Statements, log: &LogId) -> Option<Role> {
+        let seats = all.accounts_of(&log.device).map(|account| (account, log.term));
+        seats.filter_map(|seat| self.seats.get(&seat).copied()).max()
+    }
+
     /// Returns where a log ends: nothing of a chat log counts whose device was never rightly here.
     pub(super) fn end_of(&self, all: &Statements, log: &LogId) -> u64 {
-        let mut seats = all.accounts_of(&log.device).map(|account| (account, log.term));
-        let writes = |seat: Seat| self.seats.get(&seat).is_some_and(|role| *role >= Role::Member);
-        if log.lane == Lane::Chat && !seats.any(writes) {
+        let writes = || self.role_of(all, log).is_some_and(|role| role >= Role::Member);
+        if log.lane == Lane::Chat && !writes() {
             return 0;
         }
         end_of(all, log, |seat| self.ends_of(all, seat))

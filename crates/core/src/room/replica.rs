@@ -18,10 +18,10 @@ use super::role::Role;
 use crate::chat::Chat;
 use crate::clock::{Hlc, HlcClock, Millis};
 use crate::epoch::EpochSecret;
-use crate::event::{CheckedRun, Event};
+use crate::event::{CheckedRun, Event, Header};
 use crate::id::{AccountId, EpochId, EventId, PeerId, RoomId, TopicId};
 use crate::keys::{context, derive};
-use crate::limits::{MAX_CHAT_DEPS, MAX_VOID_EVENTS};
+use crate::limits::{MAX_CHAT_DEPS, MAX_CONTROL_LOG_BYTES, MAX_CONTROL_LOG_EVENTS};
 use crate::log::{Frontier, Lane, LogId};
 
 mod author;
@@ -93,6 +93,9 @@ pub enum Reject {
     /// They lie beyond where their log ends: their author left or was removed, or the log forks.
     #[error("events beyond the end of their log")]
     BeyondCut,
+    /// Their control log is as long as any may be.
+    #[error("more control events of one log than anybody keeps")]
+    LogFull,
     /// They contradict events that are held: their device signed two branches.
     #[error("a fork: two events at one position")]
     Fork,
@@ -108,6 +111,8 @@ pub struct Room {
     me: PeerId,
     members: Members,
     logs: LogTable,
+    /// Bytes held of each control log.
+    control_bytes: BTreeMap<LogId, u64>,
     /// The control events that are held, with the length of the longest chain that leads to each.
     control: BTreeMap<EventId, u64>,
     heads: BTreeSet<EventId>,
@@ -124,6 +129,7 @@ impl Room {
             me,
             members: Members::default(),
             logs: LogTable::default(),
+            control_bytes: BTreeMap::new(),
             control: BTreeMap::new(),
             heads: BTreeSet::new(),
             hints: Vec::new(),
@@ -286,6 +292,11 @@ impl Room {
         Chat::from_bytes(&plain).ok()
     }
 
+    /// Whether who-may-post hides a message of this room: [`Members::hides`].
+    pub fn hides(&self, header: &Header) -> bool {
+        self.members.hides(&header.log(), header.time)
+    }
+
     // Accepting
 
     /// Whether a run has another event where one is held that counts: the device signed two branches.
@@ -348,11 +359,13 @@ impl Room {
                 Fit::Add(range) => {
                     let whole = range.end - range.start == events.len() as u64;
                     if whole {
-                        self.hold(log, events, now, &mut accepted);
-                        return Ok(accepted);
+                        self.hold(log, &events, now);
+                        return Ok(Accepted { events, effects: vec![] });
                     }
                     let new = events.iter().filter(|event| range.contains(&event.seq())).cloned();
-                    self.hold(log, new.collect(), now, &mut accepted);
+                    let new: Vec<Event> = new.collect();
+                    self.hold(log, &new, now);
+                    accepted.events.extend(new);
                 }
                 Fit::Fork if accepted.events.is_empty() => return Err(Reject::Fork),
                 Fit::TooScattered if accepted.events.is_empty() => {
@@ -370,14 +383,19 @@ impl Room {
                 continue;
             }
             match self.check_control(&event) {
-                Ok(()) => self.take_in(event, now, &mut accepted),
+                Ok(()) => {
+                    self.note_control(&event, now);
+                    accepted.events.push(event);
+                }
                 Err(reject) if accepted.events.is_empty() => return Err(reject),
                 Err(_) => break,
             }
         }
+        self.settle_control(&accepted.events, &mut accepted.effects);
         Ok(accepted)
     }
 
+    /// Decides from what is stated alone, never from who has which role now: that changes backwards.
     fn check_control(&mut self, event: &Event) -> Result<(), Reject> {
         let header = event.header();
         let body = event.body().ok_or(Reject::MissingDeps)?;
@@ -401,14 +419,20 @@ impl Room {
         if control.is_some_and(|control| !self.members.has_cited(&control)) {
             return Err(Reject::MissingDeps);
         }
-        // What is void is kept, for others may depend on it; but not without end.
-        let forked = self.members.fork_of(&log).is_some_and(|from| event.seq() >= from);
-        if forked || self.members.void_beyond(&log, event.seq()) >= MAX_VOID_EVENTS {
+        if self.members.fork_of(&log).is_some_and(|from| event.seq() >= from) {
             return Err(Reject::BeyondCut);
+        }
+        // What is void is kept, for others may depend on it; but no log is kept without end. Where it
+        // is void decides nothing here: that changes with what is heard of later.
+        if event.seq() >= MAX_CONTROL_LOG_EVENTS {
+            return Err(Reject::LogFull);
         }
         let next = self.next_seq(log);
         match self.logs.log_mut(log).fit(std::slice::from_ref(event)) {
-            Fit::Add(_) if event.seq() == next => Ok(()),
+            Fit::Add(_) if event.seq() == next => {
+                let bytes = self.control_bytes(&log).saturating_add(event.size() as u64);
+                if bytes > MAX_CONTROL_LOG_BYTES { Err(Reject::LogFull) } else { Ok(()) }
+            }
             Fit::Add(_) | Fit::TooScattered => Err(Reject::MissingDeps),
             // A different event at a position that is held.
             Fit::Nothing | Fit::Fork => Err(Reject::Fork),
@@ -420,13 +444,13 @@ impl Room {
         self.logs.log(&log).and_then(|state| state.tip()).map_or(0, |run| run.end)
     }
 
-    /// Takes in one event that continues its log.
-    fn take_in(&mut self, event: Event, now: Millis, accepted: &mut Accepted) {
-        let log = event.log();
-        self.hold(log, CheckedRun::own(event).into_events(), now, accepted);
+    /// Returns how many bytes are held of a control log.
+    fn control_bytes(&self, log: &LogId) -> u64 {
+        self.control_bytes.get(log).copied().unwrap_or(0)
     }
 
-    fn hold(&mut self, log: LogId, events: Vec<Event>, now: Millis, accepted: &mut Accepted) {
+    /// Takes in events that continue their log.
+    fn hold(&mut self, log: LogId, events: &[Event], now: Millis) {
         let (Some(first), Some(last)) = (events.first(), events.last()) else { return };
         self.logs.log_mut(log).add(Run {
             start: first.seq(),
@@ -437,7 +461,7 @@ impl Room {
         if log.device == self.me {
             self.clock.observe_own(last.header().time);
         } else {
-            for event in &events {
+            for event in events {
                 self.clock.observe(event.header().time, now);
             }
             if log.lane == Lane::Chat && !last.header().time.is_ahead(now) {
@@ -445,15 +469,14 @@ impl Room {
                 self.hints.truncate(MAX_CHAT_DEPS);
             }
         }
-        if log.lane == Lane::Control {
-            for event in &events {
-                self.apply_control(event, &mut accepted.effects);
-            }
-        }
-        accepted.events.extend(events);
     }
 
-    fn apply_control(&mut self, event: &Event, effects: &mut Vec<Effect>) {
+    /// Takes in one control event that continues its log; what follows from it is for
+    /// [`Self::settle_control`].
+    fn note_control(&mut self, event: &Event, now: Millis) {
+        let log = event.log();
+        let bytes = self.control_bytes(&log).saturating_add(event.size() as u64);
+        self.control_bytes.insert(log, bytes);
         let header = event.header();
         let mut generation = 0;
         for known in header.deps.iter().chain(&header.prev) {
@@ -463,8 +486,13 @@ impl Room {
         }
         self.heads.insert(event.id());
         self.control.insert(event.id(), generation);
-        let control = event.body().and_then(Control::from_bytes);
-        let change = self.members.apply(header, event.id(), control.clone());
+        self.members.note(header, event.id(), event.body().and_then(Control::from_bytes));
+        self.hold(log, std::slice::from_ref(event), now);
+    }
+
+    /// Finds what follows from control events that were noted.
+    fn settle_control(&mut self, events: &[Event], effects: &mut Vec<Effect>) {
+        let change = self.members.settle();
         for (account, before) in change.accounts {
             match (before, self.members.role(&account)) {
                 (None, Some(_)) => effects.push(Effect::Joined(account)),
@@ -476,23 +504,29 @@ impl Room {
         if change.all {
             self.cut_logs(effects);
         }
-        match control {
-            Some(Control::Set(_) | Control::Profile(_)) if self.members.counts(&event.id()) => {
-                effects.push(Effect::Renamed);
-            }
-            Some(Control::Epoch(epoch)) => {
-                let id = crate::epoch::epoch_id(self.id, &epoch.commitment);
-                if let Some(secret) = self.secrets.get(&id).cloned() {
-                    self.learn_secret(secret);
+        let mut renamed = change.settings;
+        for event in events {
+            match event.body().and_then(Control::from_bytes) {
+                Some(Control::Set(_) | Control::Profile(_)) => {
+                    renamed |= self.members.counts(&event.id());
                 }
-                effects.push(Effect::Epoch(id));
-            }
-            Some(Control::Fork(fork)) => {
-                if let Some((log, _)) = fork.proves(self.id) {
-                    effects.push(Effect::Forked(log));
+                Some(Control::Epoch(epoch)) => {
+                    let id = crate::epoch::epoch_id(self.id, &epoch.commitment);
+                    if let Some(secret) = self.secrets.get(&id).cloned() {
+                        self.learn_secret(secret);
+                    }
+                    effects.push(Effect::Epoch(id));
                 }
+                Some(Control::Fork(fork)) => {
+                    if let Some((log, _)) = fork.proves(self.id) {
+                        effects.push(Effect::Forked(log));
+                    }
+                }
+                _ => {}
             }
-            _ => {}
+        }
+        if renamed {
+            effects.push(Effect::Renamed);
         }
     }
 
@@ -516,14 +550,13 @@ impl Room {
 
     /// Replays the control events from storage, in the order in which they were accepted.
     pub fn restore_control(&mut self, events: impl IntoIterator<Item = Event>) {
-        self.members.begin_restoring();
         for event in events {
             let time = event.header().time;
             // What time it is now is not known here: 0 keeps the event away from the clock for now.
-            self.take_in(event, 0, &mut Accepted::default());
+            self.note_control(&event, 0);
             self.clock.observe_later(time);
         }
-        self.members.end_restoring();
+        let _ = self.members.settle();
         // What they wrap is known to be there only now.
         for secret in self.secrets.values().cloned().collect::<Vec<_>>() {
             self.learn_secret(secret);

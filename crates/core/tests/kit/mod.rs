@@ -1,6 +1,8 @@
 //! People, their devices and their replicas, for tests of rooms.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod stage;
+
 use ayni_core::chat::Chat;
 use ayni_core::clock::Millis;
 use ayni_core::epoch::EpochSecret;

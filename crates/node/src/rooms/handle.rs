@@ -114,7 +114,10 @@ impl From<Refusal> for Error {
                 Self::NotFound("no such member or invitation in this room".into())
             }
             Refusal::Author(
-                error @ (AuthorError::NotPermitted | AuthorError::NewerRules | AuthorError::Frozen),
+                error @ (AuthorError::NotPermitted
+                | AuthorError::NewerRules
+                | AuthorError::Frozen
+                | AuthorError::LogFull),
             ) => Self::Denied(error.to_string()),
             Refusal::Author(error @ AuthorError::TooLong) => Self::Invalid(error.to_string()),
             Refusal::Author(error) => Self::Unreachable(error.to_string()),

@@ -3,13 +3,16 @@
 use super::{Accepted, Room};
 use crate::Entropy;
 use crate::chat::Chat;
-use crate::clock::{Hlc, Millis};
+use crate::clock::Millis;
 use crate::epoch::EpochSecret;
 use crate::event::{Event, Header, VERSION};
 use crate::id::{AccountId, InviteKey};
 use crate::id::{EpochId, EventId};
-use crate::keys::{Bytes32, DeviceCert, DeviceKey};
-use crate::limits::{MAX_CONTROL_DEPS, MAX_CUT_LOGS, MAX_EPOCH_PARENTS};
+use crate::keys::{Bytes32, DeviceCert, DeviceKey, SIGNATURE_LEN};
+use crate::limits::{
+    CONTROL_LOG_RESERVE_BYTES, CONTROL_LOG_RESERVE_EVENTS, MAX_CONTROL_DEPS, MAX_CONTROL_LOG_BYTES,
+    MAX_CONTROL_LOG_EVENTS, MAX_CUT_LOGS, MAX_EPOCH_PARENTS, MAX_HEADER,
+};
 use crate::log::{Lane, LogId};
 use crate::room::control::Cites;
 use crate::room::{
@@ -42,6 +45,12 @@ pub enum AuthorError {
     /// No epoch's secret is here to seal with.
     #[error("no key of this room has arrived yet")]
     NoKey,
+    /// This device's control log of this term is full ([`MAX_CONTROL_LOG_EVENTS`]); it can still leave.
+    #[error(
+        "this device has stated as much in this room as one may while it stays: go on with another \
+         device of yours, or leave the room and come back"
+    )]
+    LogFull,
     /// It is longer than its limit in [`crate::limits`], and would have no effect.
     #[error("the name, or the list, is too long")]
     TooLong,
@@ -76,7 +85,7 @@ impl Room {
     /// Authors a control event. It counts here at once; it must be durable before it is sent.
     ///
     /// # Errors
-    /// [`AuthorError::NotAMember`], [`AuthorError::TooLong`].
+    /// [`AuthorError::NotAMember`], [`AuthorError::TooLong`], [`AuthorError::LogFull`].
     pub fn author_control(
         &mut self,
         key: &DeviceKey,
@@ -87,9 +96,25 @@ impl Room {
         if !control.is_within_limits() {
             return Err(AuthorError::TooLong);
         }
+        if !self.has_room_for(term, control) {
+            return Err(AuthorError::LogFull);
+        }
         let mut accepted = Accepted::default();
         self.append(key, term, control, now, &mut accepted);
         Ok(accepted)
+    }
+
+    /// Whether one more control event fits into this device's log. The end of a log is for leaving.
+    fn has_room_for(&self, term: u32, control: &Control) -> bool {
+        let log = LogId { lane: Lane::Control, device: self.me, term };
+        let (events, bytes) = match control {
+            Control::Leave(_) => (1, 0),
+            _ => (1 + CONTROL_LOG_RESERVE_EVENTS, CONTROL_LOG_RESERVE_BYTES),
+        };
+        // A header has its largest size here; it is made when the event is.
+        let size = (MAX_HEADER + SIGNATURE_LEN + control.to_bytes().len()) as u64;
+        self.next_seq(log).saturating_add(events) <= MAX_CONTROL_LOG_EVENTS
+            && self.control_bytes(&log).saturating_add(bytes + size) <= MAX_CONTROL_LOG_BYTES
     }
 
     /// Authors an invite for `key`.
@@ -269,10 +294,9 @@ impl Room {
     /// Names all heads in events of one's own, where they are more than one event can name: what ends
     /// something is measured by what its author knew.
     fn gather_heads(&mut self, key: &DeviceKey, now: Millis) -> Result<Accepted, AuthorError> {
-        let term = self.my_term()?;
         let mut accepted = Accepted::default();
         while self.heads.len() > MAX_CONTROL_DEPS {
-            self.append(key, term, &Control::Merge, now, &mut accepted);
+            accepted = accepted.and(self.author_control(key, &Control::Merge, now)?);
         }
         Ok(accepted)
     }
@@ -348,9 +372,7 @@ impl Room {
         entropy: &Entropy,
     ) -> Result<Accepted, AuthorError> {
         let term = self.my_term()?;
-        if self.my_role()?
-            < self.members.settings().who_posts(Hlc::from_millis(now)).max(Role::Member)
-        {
+        if self.my_role()? < Role::Member {
             return Err(AuthorError::NotPermitted);
         }
         let (epoch, secret) = self
@@ -358,13 +380,15 @@ impl Room {
             .map(|(id, secret)| (id, secret.clone()))
             .ok_or(AuthorError::NoKey)?;
         let log = LogId { lane: Lane::Chat, device: self.me, term };
-        let deps = std::mem::take(&mut self.hints);
-        let header = self.next_header(log, deps, Some(epoch), now);
+        let header = self.next_header(log, self.hints.clone(), Some(epoch), now);
+        if self.hides(&header) {
+            return Err(AuthorError::NotPermitted);
+        }
+        self.hints.clear();
         let sealed = secret.seal(self.id, &header.associated_data(), &chat.to_bytes(), entropy);
         let event = Event::sign(header, sealed, key);
-        let mut accepted = Accepted::default();
-        self.take_in(event, now, &mut accepted);
-        Ok(accepted)
+        self.hold(log, std::slice::from_ref(&event), now);
+        Ok(Accepted { events: vec![event], effects: vec![] })
     }
 
     /// Like [`Self::author_chat`]; mints an epoch with `fresh` before, where there is none to seal
@@ -415,7 +439,9 @@ impl Room {
         let deps = self.control_deps(log);
         let header = self.next_header(log, deps, None, now);
         let event = Event::sign(header, control.to_bytes(), key);
-        self.take_in(event, now, accepted);
+        self.note_control(&event, now);
+        self.settle_control(std::slice::from_ref(&event), &mut accepted.effects);
+        accepted.events.push(event);
     }
 
     /// Returns the heads that the next event of `log` names: those with the longest history first,
