@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 
 use crate::event::Event;
 use crate::inner::Inner;
-use crate::rooms::{contact, invite, keys, sync};
+use crate::rooms::{contact, farewell, invite, keys, sync};
 use crate::service::Caller;
 use crate::services::{builtin, serve};
 use crate::transport::links::Handler;
@@ -86,7 +86,7 @@ impl Inner {
     async fn serve(self: std::sync::Arc<Self>, link: Link, open: Open, mut stream: Stream) {
         let peer = link.peer();
         let room = open.room.and_then(|room| self.room(&room));
-        let shared = room.filter(|room| room.is_shared_with(&self, &peer));
+        let shared = room.clone().filter(|room| room.is_shared_with(&self, &peer));
         match (open.service.as_str(), shared) {
             (service::PING, _) => builtin::ping(stream).await,
             (service::PROFILE, _) => builtin::profile(stream, &self.profile()).await,
@@ -106,6 +106,10 @@ impl Inner {
                     keys::serve(room, peer, stream).await;
                 }
             }
+            (service::SYNC, None) => match room.as_ref().and_then(|room| room.farewell(&peer)) {
+                Some(shown) => farewell::serve(self, open.room, &shown, stream).await,
+                None => self.serve_user(service::SYNC, &peer, stream).await,
+            },
             (name, _) => self.serve_user(name, &peer, stream).await,
         }
     }

@@ -458,7 +458,10 @@ impl Inner {
             return;
         }
         let now = self.now();
-        let chat = events.iter().filter(|event| event.header().lane == Lane::Chat);
+        let shown = |event: &&CoreEvent| {
+            event.header().lane == Lane::Chat && !room.lock().room.hides(event.header())
+        };
+        let chat = events.iter().filter(shown);
         for event in chat.filter(|event| !event.header().time.is_ahead(now)) {
             let mut message = messages::message(self, room, event);
             if message.kind == MessageKind::Locked && !room.keep_locked(event) {

@@ -28,6 +28,8 @@ pub enum RoomKind {
     Group,
     /// Two accounts.
     Direct,
+    /// One account: its own notes.
+    Own,
 }
 
 /// One room as a list shows it.
@@ -37,7 +39,7 @@ pub struct RoomInfo {
     pub room: RoomId,
     /// Its kind.
     pub kind: RoomKind,
-    /// Its name; for a direct room the other member's.
+    /// Its name; for a direct room the other member's, for one's own a fixed one.
     pub name: String,
     /// How many accounts are members now.
     pub members: usize,

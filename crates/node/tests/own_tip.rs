@@ -37,9 +37,8 @@ async fn show(nodes: &[&Node], room: RoomId, wanted: &[&str]) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        if tokio::time::timeout(DEADLINE, same).await.is_err() {
-            panic!("shown are {:?}, not {wanted:?}", texts(node, room).await);
-        }
+        let in_time = tokio::time::timeout(DEADLINE, same).await.is_ok();
+        assert!(in_time, "shown are {:?}, not {wanted:?}", texts(node, room).await);
     }
 }
 

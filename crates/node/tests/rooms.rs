@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ayni::{
     AccountId, ErrorKind, InviteOptions, MessageKind, MessageQuery, Network, Node, Role, RoomId,
-    Setting,
+    RoomKind, Setting, Who,
 };
 use tempfile::TempDir;
 
@@ -117,7 +117,14 @@ async fn one_removed_while_away_can_neither_read_nor_post_nor_come_back() {
         assert!(!home.texts(room).await.iter().any(|text| text == "am I still here?"));
         assert_eq!(count(home), 4);
     }
-    // Nor by the ticket that it has. (It has not been told, and takes itself for a member.)
+    // It was told, and knows who is who.
+    until("it is told", async || homes[4].node().room(room).expect("here").removed).await;
+    let info = homes[4].node().room(room).expect("here");
+    assert!(!info.joined && info.role.is_none());
+    let refused = homes[4].node().say(room, "and now?").await.expect_err("removed");
+    assert_eq!(refused.kind(), ErrorKind::Denied);
+    assert!(homes[4].texts(room).await.contains(&"I am here".to_owned()), "its past stays");
+    // Nor by the ticket that it has.
     let _ = homes[4].node().join(&ticket, Duration::from_secs(5)).await;
     for home in &homes[..4] {
         assert_eq!(count(home), 4);
@@ -155,4 +162,51 @@ async fn settings_and_invites_are_kept_to_by_all() {
     for home in [&mut a, &mut b, &mut late] {
         home.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_posted_in_ignorance_of_who_may_post_is_shown_by_nobody() {
+    let (mut a, mut b) = (Home::new().await, Home::new().await);
+    let room = a.node().create_room("plain").await.expect("creates").room;
+    let ticket = a.node().invite(room, InviteOptions::default()).await.expect("invites");
+    b.node().join(&ticket, DEADLINE).await.expect("joins");
+    b.node().say(room, "before").await.expect("says");
+    all_show(&[&a], room, "before").await;
+    b.stop().await;
+    a.node().set_room(room, Setting::WhoPosts(Role::Admin)).await.expect("a founder");
+    let builder = Node::builder().data(b.folder.path()).network(Network::Loopback).offline(true);
+    b.node = Some(builder.start().await.expect("starts"));
+    b.node().say(room, "I have not heard").await.expect("as far as is known here");
+    b.stop().await;
+    b.start().await;
+    a.node().say(room, "after").await.expect("says");
+    all_show(&[&a, &b], room, "after").await;
+    let held = async |home: &Home| home.node().status().await.expect("reads").events;
+    until("both hold the same", async || held(&a).await == held(&b).await).await;
+    for home in [&a, &b] {
+        assert_eq!(home.texts(room).await, ["before", "after"], "and a page is whole");
+        let query = MessageQuery { limit: 2, before: None };
+        let page = home.node().messages(room, query).await.expect("reads");
+        assert_eq!(page.messages.len(), 2, "what is hidden takes no place");
+    }
+    for home in [&mut a, &mut b] {
+        home.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_of_ones_own_keeps_notes() {
+    let mut me = Home::new().await;
+    let own = me.node().direct_room(Who::Account(me.account())).await.expect("made");
+    assert_eq!(own.kind, RoomKind::Own);
+    let again = me.node().direct_room(Who::Peer(me.node().identity().peer)).await.expect("here");
+    assert_eq!(again.room, own.room);
+    me.node().say(own.room, "buy bread").await.expect("says");
+    let nobody = me.node().invite(own.room, InviteOptions::default()).await.expect_err("its own");
+    assert_eq!(nobody.kind(), ErrorKind::Invalid);
+    me.stop().await;
+    me.start().await;
+    assert_eq!(me.texts(own.room).await, ["buy bread"]);
+    assert_eq!(me.node().find_room(&own.name).expect("by its name"), own.room);
+    me.stop().await;
 }

@@ -18,7 +18,7 @@ use crate::epoch::epoch_id;
 use crate::event::Header;
 use crate::id::{AccountId, EpochId, EventId, InviteKey, PeerId};
 use crate::keys::{Bytes32, DeviceCert};
-use crate::log::{Lane, LogId};
+use crate::log::{Frontier, Lane, LogId};
 
 /// One account, as the room knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -377,6 +377,27 @@ impl Members {
             Lane::Control => self.all.may_write(log),
             Lane::Chat => self.reduction.end_of(&self.all, log) > 0,
         }
+    }
+
+    /// Returns what of the control lane shows to someone who was removed that it was, and by whom: the
+    /// removals and all that they build upon. None where the account is a member, or was not removed.
+    pub fn farewell(&self, account: &AccountId) -> Option<Frontier> {
+        let info = self.accounts.get(account)?;
+        if info.is_member() || !info.was_removed() {
+            return None;
+        }
+        let (term, _) = info.ended.last_key_value()?;
+        let mut shown = Frontier::default();
+        for end in self.reduction.ends_of(&self.all, (*account, *term)) {
+            let Some(it) = self.all.get(end) else { continue };
+            if matches!(it.control, Some(Control::Remove(_))) {
+                shown.insert(it.log, 0..it.seq.saturating_add(1));
+                for (log, len) in it.past.iter().flatten() {
+                    shown.insert(*log, 0..*len);
+                }
+            }
+        }
+        Some(shown)
     }
 
     /// Whether a message is not to be shown: when it was written, by its own time, the room let only

@@ -1,4 +1,4 @@
-//! Direct rooms: both sides make the same one.
+//! Direct rooms: both sides make the same one. And the room of one's own.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -59,7 +59,7 @@ impl Openings {
     }
 }
 
-/// Finds or makes our side of the direct room with an account.
+/// Finds or makes our side of the direct room with an account; with our own: the room of our notes.
 pub(crate) async fn open(inner: &Arc<Inner>, other: AccountId) -> Result<Arc<RoomHandle>> {
     open_where(inner, other, |_| true).await
 }
@@ -70,10 +70,7 @@ async fn open_where(
     permits: impl Fn(usize) -> bool,
 ) -> Result<Arc<RoomHandle>> {
     let mine = inner.keys.account.id();
-    if other == mine {
-        return Err(Error::Invalid("this is your own account: write to someone else".into()));
-    }
-    let genesis = Genesis::direct(mine, other);
+    let genesis = if other == mine { Genesis::own(mine) } else { Genesis::direct(mine, other) };
     loop {
         if let Some(room) = inner.room(&genesis.id()) {
             return Ok(room);

@@ -24,6 +24,11 @@ use crate::inner::Inner;
 use crate::model::{RoomInfo, RoomKind};
 use crate::store::{Append, LoadedRoom, LogSummary, Write};
 
+/// How often a removed member can have itself told that it was: each time costs reading the control
+/// lane, and once is enough for who listens.
+const FAREWELL: Duration = Duration::from_mins(1);
+/// What the room of one's own is called.
+const OWN_NAME: &str = "notes to myself";
 /// Messages that could not be read when they came, kept to be told again when they can be. Older ones
 /// are read from the store by whoever shows them.
 const MAX_LOCKED: usize = 256;
@@ -59,6 +64,8 @@ pub(crate) struct State {
     pub(crate) maintained: BTreeMap<PeerId, usize>,
     /// Who left our requests unanswered, and until when others come first.
     pub(crate) stalled: BTreeMap<PeerId, Instant>,
+    /// Removed members that were told so, and until when they are not told again.
+    farewells: BTreeMap<PeerId, Instant>,
     /// Gossip neighbors at the moment.
     pub(crate) neighbors: BTreeSet<PeerId>,
     /// Events that others hold, by what they announced: for delivery.
@@ -138,6 +145,7 @@ impl RoomHandle {
             sessions: BTreeMap::new(),
             maintained: BTreeMap::new(),
             stalled: BTreeMap::new(),
+            farewells: BTreeMap::new(),
             neighbors: BTreeSet::new(),
             unread,
             newest: BTreeMap::new(),
@@ -235,7 +243,7 @@ impl RoomHandle {
             }
         }
         state.digest.forget();
-        state.unread += unread(&accepted.events, me);
+        state.unread += unread(&state.room, &accepted.events, me);
         drop(state);
         self.changed.send_modify(|count| *count += 1);
     }
@@ -401,6 +409,18 @@ impl RoomHandle {
         self.lock().has_parted(inner)
     }
 
+    /// Returns what a removed member may see, so that it learns of its removal; none for others, and
+    /// for one that was told a moment ago.
+    pub(crate) fn farewell(&self, peer: &PeerId) -> Option<Frontier> {
+        let now = Instant::now();
+        let mut state = self.lock();
+        state.farewells.retain(|_, until| *until > now);
+        let members = state.room.members();
+        let shown = members.farewell(&members.account_of(peer)?)?;
+        let first = state.farewells.insert(*peer, now + FAREWELL).is_none();
+        first.then_some(shown)
+    }
+
     /// Whether the device is a member's now.
     pub(crate) fn is_member(&self, peer: &PeerId) -> bool {
         self.lock().room.members().is_member_device(peer)
@@ -461,7 +481,8 @@ impl RoomHandle {
         let members = state.room.members();
         let kind = match members.genesis().map(|genesis| genesis.kind) {
             Some(Kind::Direct) => RoomKind::Direct,
-            _ => RoomKind::Group,
+            Some(Kind::Own) => RoomKind::Own,
+            Some(Kind::Group) | None => RoomKind::Group,
         };
         let name = match kind {
             RoomKind::Direct => {
@@ -475,6 +496,7 @@ impl RoomHandle {
                     own.map_or_else(|| inner.account_name(&other), str::to_owned)
                 })
             }
+            RoomKind::Own => OWN_NAME.to_owned(),
             RoomKind::Group => members.room_name().map_or_else(|| self.id.short(), str::to_owned),
         };
         let own = members.account(&inner.keys.account.id());
@@ -583,17 +605,16 @@ impl State {
             events: accepted.events.clone(),
             runs,
             voided,
-            unread: unread(&accepted.events, me),
+            unread: unread(&self.room, &accepted.events, me),
             secrets: self.minted(accepted),
         }
     }
 }
 
-fn unread(events: &[CoreEvent], me: PeerId) -> u64 {
-    let others = events
-        .iter()
-        .filter(|event| event.header().lane == Lane::Chat && event.header().device != me);
-    others.count() as u64
+fn unread(room: &Room, events: &[CoreEvent], me: PeerId) -> u64 {
+    let others = events.iter().map(CoreEvent::header);
+    let others = others.filter(|header| header.lane == Lane::Chat && header.device != me);
+    others.filter(|header| !room.hides(header)).count() as u64
 }
 
 fn rebuild(

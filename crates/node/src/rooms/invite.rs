@@ -25,7 +25,7 @@ pub(crate) async fn invite(
     let group = room.lock().room.members().genesis().is_some_and(|g| g.kind == Kind::Group);
     if !group {
         return Err(Error::Invalid(
-            "a direct conversation has two members: invite to a room".into(),
+            "nobody else can come into this one: create a room, and invite to that".into(),
         ));
     }
     if options.uses == Some(0) {

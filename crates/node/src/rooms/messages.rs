@@ -13,6 +13,8 @@ use crate::model::{Cursor, Message, MessageKind, MessagePage, MessageQuery};
 
 /// Most messages read from the store at a time; larger queries take several pages.
 pub(crate) const PAGE: usize = 500;
+/// Times that the store is read for one page, where messages are hidden: a page may then be short.
+const MAX_READS: usize = 8;
 
 /// Reads one page of a room's timeline.
 pub(crate) async fn page(
@@ -21,14 +23,24 @@ pub(crate) async fn page(
     query: MessageQuery,
 ) -> Result<MessagePage> {
     let limit = query.limit.min(PAGE);
-    let before = query.before.map(|cursor| (cursor.time, cursor.event));
-    let mut events = inner.store.messages(room.id(), before, limit, inner.newest_shown()).await?;
-    let oldest =
-        events.last().map(|event| Cursor { time: event.header().time.0, event: event.id() });
-    let full = events.len() == limit && limit > 0;
-    events.reverse();
-    let messages = events.iter().map(|event| message(inner, room, event)).collect();
-    Ok(MessagePage { messages, before: oldest.filter(|_| full) })
+    let (mut shown, mut before) = (Vec::new(), query.before);
+    for _ in 0..MAX_READS {
+        let (wanted, from) = (limit - shown.len(), before.map(|it| (it.time, it.event)));
+        let events = inner.store.messages(room.id(), from, wanted, inner.newest_shown()).await?;
+        let full = events.len() == wanted && wanted > 0;
+        let oldest = events.last();
+        before = oldest.map(|event| Cursor { time: event.header().time.0, event: event.id() });
+        before = before.filter(|_| full);
+        let state = room.lock();
+        shown.extend(events.into_iter().filter(|event| !state.room.hides(event.header())));
+        drop(state);
+        if before.is_none() || shown.len() == limit {
+            break;
+        }
+    }
+    shown.reverse();
+    let messages = shown.iter().map(|event| message(inner, room, event)).collect();
+    Ok(MessagePage { messages, before })
 }
 
 /// Opens an event and names its author.

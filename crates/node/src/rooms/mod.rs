@@ -6,6 +6,7 @@
 
 pub(crate) mod contact;
 pub(crate) mod digest;
+pub(crate) mod farewell;
 pub(crate) mod forks;
 pub(crate) mod govern;
 pub(crate) mod handle;

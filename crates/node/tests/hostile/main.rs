@@ -9,6 +9,7 @@ mod greeting;
 mod joining;
 mod links;
 mod members;
+mod newer;
 mod privacy;
 mod sessions;
 mod slow;
