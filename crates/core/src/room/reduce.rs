@@ -249,14 +249,9 @@ impl<'a> Reducer<'a> {
         if self.stands(at, it, &out.enders) {
             self.count(at, it, out);
         }
-        // An admission was accepted before this invite, by another statement of its key.
+        // It may have been revoked before it came, or another of its key may have admitted.
         if let Some(Control::Invite(invite)) = &it.control {
-            let admits = |it: &Statement| match &it.control {
-                Some(Control::Admit(admit)) => admit.claim.invite == invite.key,
-                _ => false,
-            };
-            return self.all.invites_of(&invite.key).count() == 1
-                || !self.all.iter().any(|(_, it)| admits(it));
+            return !self.all.is_used(&invite.key);
         }
         // Whoever has stated something in that term before was waiting for this.
         !admitted.is_some_and(|(device, seat)| self.all.was_waited_for(at, &device, seat))

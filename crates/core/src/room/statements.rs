@@ -69,6 +69,8 @@ pub(super) struct Statements {
     /// The invites by their keys. Several may state one key (it is no secret): each invites in its own
     /// author's name.
     invites: BTreeMap<InviteKey, Vec<usize>>,
+    /// The keys by which someone was admitted, or which were revoked.
+    used_keys: BTreeSet<InviteKey>,
     /// Where logs fork.
     forked: BTreeMap<LogId, u64>,
     /// Void events that others may depend on although they are not here.
@@ -212,6 +214,7 @@ impl Statements {
                 let account = admit.claim.cert.claim.account;
                 self.stated.insert((account, admit.term));
                 self.stated_by.entry(account).or_default().push(at);
+                self.used_keys.insert(admit.claim.invite);
                 self.certify(admit.claim.cert, at);
             }
             Control::Grant(grant) => {
@@ -227,7 +230,10 @@ impl Statements {
                 self.leavings.entry((header.device, header.term)).or_default().push(at);
                 self.keep_past(at);
             }
-            Control::Revoke(_) => self.keep_past(at),
+            Control::Revoke(revoke) => {
+                self.used_keys.insert(revoke.invite);
+                self.keep_past(at);
+            }
             Control::Invite(invite) => self.invites.entry(invite.key).or_default().push(at),
             Control::Fork(fork) => {
                 let Some((log, seq)) = fork.proves(header.room) else { return };
@@ -410,6 +416,11 @@ impl Statements {
     /// Returns the invites with a key.
     pub(super) fn invites_of(&self, key: &InviteKey) -> impl Iterator<Item = usize> + '_ {
         self.invites.get(key).into_iter().flatten().copied()
+    }
+
+    /// Whether an admission or a revocation that names this key was taken in.
+    pub(super) fn is_used(&self, key: &InviteKey) -> bool {
+        self.used_keys.contains(key)
     }
 
     /// Whether a statement is a leaving.
