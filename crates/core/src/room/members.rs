@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use super::control::{Control, Fork, HeaderBytes, Invite, Setting};
 use super::epochs::{EpochInfo, Epochs};
 use super::genesis::{Genesis, History, RULES};
-use super::reduce::{Reducer, Reduction, reduce};
+use super::reduce::{Reducer, Reduction, end_of, reduce};
 use super::role::Role;
 use super::statements::{Statement, Statements, introduces_itself};
 use crate::clock::{Hlc, Millis};
@@ -150,8 +150,13 @@ impl Settings {
 
     /// Returns the least role whose messages of a time are shown.
     pub fn who_posts(&self, time: Hlc) -> Role {
-        let before = self.who_posts.range(..=(time, EventId([0xff; 32])));
-        before.last().map_or(Role::Member, |(_, role)| *role)
+        self.who_posted(time).unwrap_or(Role::Member)
+    }
+
+    /// Like [`Self::who_posts`]; none where nobody said.
+    fn who_posted(&self, time: Hlc) -> Option<Role> {
+        let mut before = self.who_posts.range(..=(time, EventId([0xff; 32])));
+        before.next_back().map(|(_, role)| *role)
     }
 
     fn take(&mut self, it: &Statement, setting: &Setting) {
@@ -184,7 +189,7 @@ pub(super) struct Change {
 #[derive(Debug, Clone, Default)]
 struct Minted {
     by: Vec<usize>,
-    view: OnceLock<MinterView>,
+    views: OnceLock<Vec<MinterView>>,
 }
 
 /// What the room was to who minted an epoch.
@@ -192,6 +197,7 @@ struct Minted {
 struct MinterView {
     past: BTreeSet<usize>,
     members: BTreeSet<AccountId>,
+    enders: BTreeSet<usize>,
 }
 
 /// The members, invites, epochs and settings of a room.
@@ -315,33 +321,43 @@ impl Members {
         self.epochs.iter()
     }
 
-    /// Whether messages may be sealed in an epoch: who minted it might, and whoever was here before or
-    /// since and is no member now had come and gone in its minter's knowledge. Where newcomers may
-    /// not read what was before them, its minter knew all who are here now, too.
+    /// Whether messages may be sealed in an epoch: nobody could have its secret who is out now. Where
+    /// newcomers may not read what was before them, its minters knew all who are here now, too.
     pub fn permits(&self, epoch: &EpochId) -> bool {
         let Some(minted) = self.minted.get(epoch) else { return false };
-        if !minted.by.iter().any(|at| self.reduction.counts.contains(at)) {
-            return false;
-        }
-        let view = self.view(minted);
-        let gone =
-            |account: &AccountId| !self.accounts.get(account).is_some_and(MemberInfo::is_member);
-        let known = |by: &[usize]| by.iter().all(|at| view.past.contains(at));
-        let counts = |by: &[usize]| by.iter().any(|at| self.reduction.counts.contains(at));
-        // What those said who were put out before does not count, and nobody acted on it.
-        let stated = self.all.stated_by().filter(|(_, by)| counts(by));
-        let mut stated = stated.filter(|(account, _)| gone(account));
-        let founders = self.genesis().into_iter().flat_map(|genesis| &genesis.founders);
-        let mut founders = founders.filter(|account| gone(account));
-        stated.all(|(account, by)| known(by) && !view.members.contains(account))
-            && founders.all(|account| !view.members.contains(account))
+        let views = self.views(minted);
+        !views.is_empty()
+            && views.iter().all(|view| self.is_safe(view))
             && (self.history() == History::FromStart
-                || self.current().all(|(account, _)| view.members.contains(account)))
+                || self.current().all(|(account, _)| self.is_meant_for(epoch, account)))
+    }
+
+    /// Whether all who could have what was meant for those whom a minter knew are here: whoever it
+    /// counted, and whoever was ever stated to belong here without its knowledge.
+    fn is_safe(&self, view: &MinterView) -> bool {
+        let here =
+            |account: &AccountId| self.accounts.get(account).is_some_and(MemberInfo::is_member);
+        let mut stated = self.all.stated_by().filter(|(account, _)| !here(account));
+        view.members.iter().all(here)
+            && stated.all(|(_, by)| by.iter().all(|at| self.is_harmless(*at, view)))
+    }
+
+    /// Whether nobody who had an epoch gave it away because of a statement: its minter knew that as
+    /// well, or knew that its author had nothing to say any more, which still is so.
+    fn is_harmless(&self, at: usize, view: &MinterView) -> bool {
+        view.past.contains(&at)
+            || self.all.get(at).is_some_and(|it| {
+                let in_force =
+                    |end: &usize| view.enders.contains(end) && self.reduction.enders.contains(end);
+                let ends = |seat| self.all.enders_of(seat).filter(in_force).collect();
+                it.seq >= end_of(&self.all, &it.log, ends)
+            })
     }
 
     /// Whether an epoch was minted for this account, among others.
     pub fn is_meant_for(&self, epoch: &EpochId, account: &AccountId) -> bool {
-        self.minted.get(epoch).is_some_and(|minted| self.view(minted).members.contains(account))
+        let views = self.minted.get(epoch).map_or(&[][..], |minted| self.views(minted));
+        views.iter().any(|view| view.members.contains(account))
     }
 
     /// Whether a member may have an epoch's secret.
@@ -350,23 +366,20 @@ impl Members {
             && (self.history() == History::FromStart || self.is_meant_for(epoch, account))
     }
 
-    /// What who minted an epoch knew; of several, what all of them knew.
-    fn view<'a>(&self, minted: &'a Minted) -> &'a MinterView {
-        minted.view.get_or_init(|| {
+    /// What those knew who minted an epoch and might.
+    fn views<'a>(&self, minted: &'a Minted) -> &'a [MinterView] {
+        minted.views.get_or_init(|| {
             let by = minted.by.iter().filter(|at| self.reduction.counts.contains(at));
-            let mut views = by.map(|at| {
+            let views = by.map(|at| {
                 let mut past = self.all.past(*at);
                 past.insert(*at);
                 let then = reduce(&self.all, Some(&past));
                 let members = accounts(&self.all, &then).into_iter();
                 let members = members.filter(|(_, info)| info.is_member());
-                MinterView { members: members.map(|(account, _)| account).collect(), past }
+                let members = members.map(|(account, _)| account).collect();
+                MinterView { past, members, enders: then.enders }
             });
-            let first = views.next().unwrap_or_default();
-            views.fold(first, |all, one| MinterView {
-                past: all.past.intersection(&one.past).copied().collect(),
-                members: all.members.union(&one.members).copied().collect(),
-            })
+            views.collect()
         })
     }
 
@@ -406,10 +419,10 @@ impl Members {
     /// What this says of a message changes with the settings and roles that are heard of later. Without
     /// such a setting it costs nothing.
     pub fn hides(&self, log: &LogId, time: Hlc) -> bool {
-        if log.lane != Lane::Chat || self.settings.who_posts.is_empty() {
+        if log.lane != Lane::Chat {
             return false;
         }
-        let least = self.settings.who_posts(time);
+        let Some(least) = self.settings.who_posted(time) else { return false };
         self.reduction.role_of(&self.all, log).is_none_or(|role| role < least)
     }
 
@@ -427,8 +440,7 @@ impl Members {
     /// Like [`Self::end_of`], for a chat log, with the last event that counts.
     pub(super) fn chat_end(&self, log: &LogId) -> Option<LogEnd> {
         let len = self.end_of(log)?;
-        let seats = self.all.accounts_of(&log.device).map(|account| (account, log.term));
-        let ends = seats.flat_map(|seat| self.reduction.ends_of(&self.all, seat));
+        let ends = self.all.seats_of(log).flat_map(|seat| self.reduction.ends_of(&self.all, seat));
         let cuts = ends.filter_map(|end| match &self.all.get(end)?.control {
             Some(Control::Leave(cut)) => Some(cut),
             Some(Control::Remove(remove)) => Some(&remove.cut),
@@ -446,7 +458,12 @@ impl Members {
     pub fn next_term(&self, account: &AccountId) -> u32 {
         let info = self.accounts.get(account);
         let last = info.and_then(|info| info.terms.last_key_value().map(|(term, _)| *term));
-        last.map_or(0, |term| term.saturating_add(1))
+        let mut next = last.map_or(0, |term| term.saturating_add(1));
+        // Someone may have ended terms that nobody was ever in.
+        while next < u32::MAX && !self.reduction.ends_of(&self.all, (*account, next)).is_empty() {
+            next = next.saturating_add(1);
+        }
+        next
     }
 
     /// Returns by what a member with authority may act: the event that gave it its role; none within
@@ -541,7 +558,7 @@ impl Members {
             self.epochs.add(epoch_id, &epoch.parents, header.device);
             let minted = self.minted.entry(epoch_id).or_default();
             minted.by.push(at);
-            minted.view = OnceLock::new();
+            minted.views = OnceLock::new();
         }
     }
 
@@ -589,7 +606,7 @@ impl Members {
     fn refresh(&mut self) {
         self.settled = self.all.len();
         self.reduction = reduce(&self.all, None);
-        self.minted.values_mut().for_each(|minted| minted.view = OnceLock::new());
+        self.minted.values_mut().for_each(|minted| minted.views = OnceLock::new());
         self.accounts = accounts(&self.all, &self.reduction);
         (self.invites, self.settings) = (BTreeMap::new(), Settings::default());
         self.rules = self.genesis().map_or(RULES, |genesis| genesis.rules);
@@ -606,9 +623,10 @@ impl Members {
         }
         match &it.control {
             Some(Control::Profile(name)) => {
-                let account = self.account_of(&it.log.device);
-                if let Some(info) = account.and_then(|account| self.accounts.get_mut(&account)) {
-                    said_last(&mut info.name, it, name);
+                for account in self.all.accounts_of(&it.log.device) {
+                    if let Some(info) = self.accounts.get_mut(&account) {
+                        said_last(&mut info.name, it, name);
+                    }
                 }
             }
             Some(Control::Set(set)) if self.reduction.is_authorized(&self.all, at) => {
@@ -640,11 +658,9 @@ impl Members {
             let it = self.all.get(at)?;
             let Some(Control::Invite(invite)) = &it.control else { return None };
             let inviter = self.account_of(&it.log.device)?;
-            let removed = self
-                .reduction
-                .ends_of(&self.all, (inviter, it.log.term))
-                .into_iter()
-                .any(|end| !self.all.is_leaving(end));
+            let ends = self.all.seats_of(&it.log);
+            let mut ends = ends.flat_map(|seat| self.reduction.ends_of(&self.all, seat));
+            let removed = ends.any(|end| !self.all.is_leaving(end));
             let open = !removed && !self.reduction.revoked.contains_key(&at);
             Some(InviteInfo { event: it.id, invite: invite.clone(), inviter, admitted, open })
         });

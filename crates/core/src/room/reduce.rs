@@ -14,7 +14,7 @@ use super::control::{Control, Remove};
 use super::genesis::Kind;
 use super::role::Role;
 use super::statements::{Authority, Statement, Statements};
-use crate::id::{AccountId, PeerId};
+use crate::id::AccountId;
 use crate::log::{Lane, LogId};
 
 /// An account in one term of its membership.
@@ -119,8 +119,13 @@ impl<'a> Reducer<'a> {
             let authorized =
                 || self.has_authority(at, &model) && self.stands(at, it, &against.enders);
             match &it.control {
-                Some(Control::Leave(_)) if may_end(&at) && self.stands(at, it, &against.enders) => {
-                    model.enders.insert(at);
+                Some(Control::Leave(_)) if may_end(&at) => {
+                    let mut seats = self.all.seats_of(&it.log);
+                    if seats.any(|seat| self.has_begun(seat, at, &model))
+                        && self.stands(at, it, &against.enders)
+                    {
+                        model.enders.insert(at);
+                    }
                 }
                 Some(Control::Grant(grant)) if self.is_group() => {
                     let within = self.all.authority(at).is_some_and(|(_, own)| grant.role <= own);
@@ -192,15 +197,12 @@ impl<'a> Reducer<'a> {
         self.ends((account, before), &model.enders).any(|end| self.all.is_before(end, by))
     }
 
-    /// Whether a term may begin by a statement: the first, or one whose predecessor ended in its
-    /// knowledge, and not also without.
+    /// Whether a term may begin by a grant: the one before ended in its knowledge, and so did whatever
+    /// else a removal ended before.
     fn may_begin(self, seat: Seat, by: usize, model: &Model, against: &Model) -> bool {
-        let (account, term) = seat;
-        let Some(before) = term.checked_sub(1) else { return true };
-        let known = |end: usize| self.all.is_before(end, by);
-        let removals = self.ends((account, before), &against.enders);
-        let mut unknown = removals.filter(|end| !self.all.is_leaving(*end) && !known(*end));
-        self.ends((account, before), &model.enders).any(known) && unknown.next().is_none()
+        let removals = self.all.removals_before(seat);
+        let mut removals = removals.filter(|end| against.enders.contains(end));
+        self.has_begun(seat, by, model) && removals.all(|end| self.all.is_before(end, by))
     }
 
     /// Finds who is here, and what counts.
@@ -230,7 +232,10 @@ impl<'a> Reducer<'a> {
     pub(super) fn add(self, at: usize, out: &mut Reduction) -> bool {
         let Some(it) = self.all.get(at) else { return false };
         let admitted = match &it.control {
-            Some(Control::Admit(admit)) => Some((admit.claim.cert.claim.account, admit.term)),
+            Some(Control::Admit(admit)) => {
+                let cert = &admit.claim.cert.claim;
+                Some((cert.device, (cert.account, admit.term)))
+            }
             Some(
                 Control::Profile(_)
                 | Control::Set(_)
@@ -244,23 +249,12 @@ impl<'a> Reducer<'a> {
         if self.stands(at, it, &out.enders) {
             self.count(at, it, out);
         }
-        // An admission was accepted before this invite, by another statement of its key.
+        // It may have been revoked before it came, or another of its key may have admitted.
         if let Some(Control::Invite(invite)) = &it.control {
-            let admits = |it: &Statement| match &it.control {
-                Some(Control::Admit(admit)) => admit.claim.invite == invite.key,
-                _ => false,
-            };
-            return self.all.invites_of(&invite.key).count() == 1
-                || !self.all.iter().any(|(_, it)| admits(it));
+            return !self.all.is_used(&invite.key);
         }
         // Whoever has stated something in that term before was waiting for this.
-        let waiting = |(account, term): Seat| {
-            let mut logs = self.all.iter().rev().map(|(_, it)| it.log);
-            logs.any(|log| {
-                log.term == term && self.all.accounts_of(&log.device).any(|of| of == account)
-            })
-        };
-        !admitted.is_some_and(waiting)
+        !admitted.is_some_and(|(device, seat)| self.all.was_waited_for(at, &device, seat))
     }
 
     fn take_given(self, at: usize, out: &mut Reduction) {
@@ -270,9 +264,11 @@ impl<'a> Reducer<'a> {
             let ends = self.ends((account, before), &out.enders);
             ends.filter_map(|end| self.all.gives(end)).collect::<Vec<_>>()
         });
-        let role = match self.all.ends(at) {
-            Some(_) => demotions.map(|(_, _, role)| role).fold(role, Role::min),
-            None => role,
+        let role = match self.all.get(at).map(|it| &it.control) {
+            Some(Some(Control::Remove(_))) => {
+                demotions.map(|(_, _, role)| role).fold(role, Role::min)
+            }
+            _ => role,
         };
         raise(out, (account, term), role);
     }
@@ -327,22 +323,30 @@ impl<'a> Reducer<'a> {
         if !out.invites.contains_key(&invite) {
             return false;
         }
-        let inviter = self.all.accounts_of(&it.log.device).map(|account| (account, it.log.term));
-        let removals = inviter.flat_map(|seat| self.ends(seat, &out.enders).collect::<Vec<_>>());
+        let removals = self.all.seats_of(&it.log);
+        let removals = removals.flat_map(|seat| self.ends(seat, &out.enders).collect::<Vec<_>>());
         let removals = removals.filter(|end| !self.all.is_leaving(*end));
         let revoked = out.revoked.get(&invite).into_iter().flatten().copied();
         let mut ends = removals.chain(revoked).filter_map(|end| self.all.get(end));
         ends.all(|end| end.past.as_ref().is_some_and(|past| past.get(&made.log) > Some(&made.seq)))
-            && self.may_come(seat, invite, out)
+            && self.may_come(seat, invite, admission, out)
     }
 
-    /// Whether someone may come, or come back, by an invite: after a removal only by one that was made
-    /// in knowledge of it, or else the ticket that it holds already would let it in again.
-    fn may_come(self, (account, term): Seat, invite: usize, out: &Reduction) -> bool {
+    /// Whether someone may come, or come back, by an invite: after removals only by one that was made
+    /// in knowledge of them, or else the ticket that it holds already would let it in again.
+    fn may_come(
+        self,
+        (account, term): Seat,
+        invite: usize,
+        admission: usize,
+        out: &Reduction,
+    ) -> bool {
         let Some(before) = term.checked_sub(1) else { return true };
-        let mut ends = self.ends((account, before), &out.enders).peekable();
-        ends.peek().is_some()
-            && ends.all(|end| self.all.is_leaving(end) || self.all.is_before(end, invite))
+        let removals = self.all.removals_before((account, term));
+        let mut removals = removals.filter(|end| out.enders.contains(end));
+        let mut ended = self.ends((account, before), &out.enders);
+        ended.any(|end| self.all.is_before(end, admission))
+            && removals.all(|end| self.all.is_before(end, invite))
     }
 
     fn revoke(self, at: usize, it: &Statement, out: &mut Reduction) {
@@ -352,12 +356,13 @@ impl<'a> Reducer<'a> {
             Some((Authority::By(by), _)) => out.givers.contains(&by),
             None => false,
         };
-        let own = |device: &PeerId| {
-            let mut accounts = self.all.accounts_of(device);
-            accounts.any(|it_| self.all.accounts_of(&it.log.device).any(|own| own == it_))
-        };
         for invite in self.all.invites_of(&revoke.invite) {
-            if authority || self.all.get(invite).is_some_and(|invite| own(&invite.log.device)) {
+            let own = self.all.get(invite).is_some_and(|invite| {
+                self.all
+                    .seats_of(&invite.log)
+                    .any(|seat| self.all.seats_of(&it.log).any(|own| own == seat))
+            });
+            if authority || own {
                 out.revoked.entry(invite).or_default().insert(at);
             }
         }
@@ -370,9 +375,8 @@ fn raise(out: &mut Reduction, seat: Seat, role: Role) {
 }
 
 /// Returns where a log ends, `u64::MAX` where it does not, given what ends each seat.
-fn end_of(all: &Statements, log: &LogId, ends: impl Fn(Seat) -> Vec<usize>) -> u64 {
-    let seats = all.accounts_of(&log.device).map(|account| (account, log.term));
-    let cuts = seats.flat_map(ends).map(|end| all.cut_of(end, log));
+pub(super) fn end_of(all: &Statements, log: &LogId, ends: impl Fn(Seat) -> Vec<usize>) -> u64 {
+    let cuts = all.seats_of(log).flat_map(ends).map(|end| all.cut_of(end, log));
     let fork = all.fork_of(log).unwrap_or(u64::MAX);
     cuts.min().unwrap_or(u64::MAX).min(fork)
 }
@@ -385,8 +389,7 @@ impl Reduction {
 
     /// Returns the role of a log's device in the log's term.
     pub(super) fn role_of(&self, all: &Statements, log: &LogId) -> Option<Role> {
-        let seats = all.accounts_of(&log.device).map(|account| (account, log.term));
-        seats.filter_map(|seat| self.seats.get(&seat).copied()).max()
+        all.seats_of(log).filter_map(|seat| self.seats.get(&seat).copied()).max()
     }
 
     /// Returns where a log ends: nothing of a chat log counts whose device was never rightly here.

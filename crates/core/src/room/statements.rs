@@ -51,19 +51,26 @@ pub(super) struct Statements {
     all: Vec<Statement>,
     index: BTreeMap<EventId, usize>,
     genesis: Option<Genesis>,
-    devices: BTreeMap<PeerId, BTreeSet<AccountId>>,
+    /// The accounts that certify each device, and the first place that said so here.
+    devices: BTreeMap<PeerId, BTreeMap<AccountId, usize>>,
     certs: BTreeMap<AccountId, BTreeMap<PeerId, DeviceCert>>,
     /// Terms for which anyone ever stated that an account belongs here, rightly or not.
     stated: BTreeSet<(AccountId, u32)>,
     /// Who was ever stated to belong here, and by what.
     stated_by: BTreeMap<AccountId, Vec<usize>>,
-    /// What could end each account's term.
-    enders: BTreeMap<(AccountId, u32), Vec<usize>>,
+    /// The removals and demotions of each account's term.
+    removals: BTreeMap<(AccountId, u32), Vec<usize>>,
+    /// The leavings of each device, by the term of their log.
+    leavings: BTreeMap<(PeerId, u32), Vec<usize>>,
+    /// The logs of which there is anything.
+    logs: BTreeSet<(PeerId, u32)>,
     /// What could give authority for each account's term.
     lifts: BTreeMap<(AccountId, u32), Vec<usize>>,
     /// The invites by their keys. Several may state one key (it is no secret): each invites in its own
     /// author's name.
     invites: BTreeMap<InviteKey, Vec<usize>>,
+    /// The keys by which someone was admitted, or which were revoked.
+    used_keys: BTreeSet<InviteKey>,
     /// Where logs fork, and after which event.
     forked: BTreeMap<LogId, (u64, Option<EventId>)>,
     /// Void events that others may depend on although they are not here.
@@ -100,7 +107,32 @@ impl Statements {
 
     /// Returns the accounts that certify a device, lowest first: one, unless it agreed to more.
     pub(super) fn accounts_of(&self, device: &PeerId) -> impl Iterator<Item = AccountId> + '_ {
-        self.devices.get(device).into_iter().flatten().copied()
+        self.devices.get(device).into_iter().flat_map(BTreeMap::keys).copied()
+    }
+
+    /// Returns the accounts and terms in whose name a log speaks.
+    pub(super) fn seats_of(&self, log: &LogId) -> impl Iterator<Item = (AccountId, u32)> + '_ {
+        let term = log.term;
+        self.accounts_of(&log.device).map(move |account| (account, term))
+    }
+
+    fn devices_of(&self, account: AccountId) -> impl Iterator<Item = PeerId> + '_ {
+        self.certs.get(&account).into_iter().flat_map(BTreeMap::keys).copied()
+    }
+
+    /// Whether what an admission says of its device changes what was taken in before: its device wrote
+    /// in that term already, or belongs to one account more than was known when it wrote.
+    pub(super) fn was_waited_for(
+        &self,
+        at: usize,
+        device: &PeerId,
+        seat: (AccountId, u32),
+    ) -> bool {
+        let (account, term) = seat;
+        let first = self.devices.get(device).and_then(|accounts| accounts.get(&account));
+        let wrote = |device: &PeerId| self.logs.range((*device, 0)..=(*device, u32::MAX)).next();
+        first == Some(&at) && wrote(device).is_some()
+            || self.devices_of(account).any(|device| self.logs.contains(&(device, term)))
     }
 
     /// Returns the devices that an account certifies.
@@ -156,6 +188,7 @@ impl Statements {
             past: None,
         };
         self.index.insert(id, at);
+        self.logs.insert((header.device, header.term));
         self.all.push(statement);
         self.note(at, header);
         at
@@ -171,9 +204,6 @@ impl Statements {
     /// Notes what follows from a statement whatever else is stated.
     fn note(&mut self, at: usize, header: &Header) {
         let Some(control) = self.all.get(at).and_then(|it| it.control.clone()) else { return };
-        if let Some(seat) = self.ends(at) {
-            self.enders.entry(seat).or_default().push(at);
-        }
         if let Some((account, term, role)) = self.gives(at)
             && role.has_authority()
         {
@@ -183,13 +213,14 @@ impl Statements {
             Control::Genesis(GenesisBody { genesis, cert }) => {
                 self.stated.extend(genesis.founders.iter().map(|founder| (*founder, 0)));
                 self.genesis = Some(genesis);
-                self.certify(cert);
+                self.certify(cert, at);
             }
             Control::Admit(admit) => {
                 let account = admit.claim.cert.claim.account;
                 self.stated.insert((account, admit.term));
                 self.stated_by.entry(account).or_default().push(at);
-                self.certify(admit.claim.cert);
+                self.used_keys.insert(admit.claim.invite);
+                self.certify(admit.claim.cert, at);
             }
             Control::Grant(grant) => {
                 self.stated.insert((grant.account, grant.term));
@@ -197,9 +228,17 @@ impl Statements {
             }
             Control::Remove(remove) => {
                 self.stated.insert((remove.account, remove.term.saturating_add(1)));
+                self.removals.entry((remove.account, remove.term)).or_default().push(at);
                 self.keep_past(at);
             }
-            Control::Leave(_) | Control::Revoke(_) => self.keep_past(at),
+            Control::Leave(_) => {
+                self.leavings.entry((header.device, header.term)).or_default().push(at);
+                self.keep_past(at);
+            }
+            Control::Revoke(revoke) => {
+                self.used_keys.insert(revoke.invite);
+                self.keep_past(at);
+            }
             Control::Invite(invite) => self.invites.entry(invite.key).or_default().push(at),
             Control::Fork(fork) => {
                 let Some((log, seq)) = fork.proves(header.room) else { return };
@@ -234,9 +273,9 @@ impl Statements {
         self.stated_by.iter().map(|(account, by)| (account, by.as_slice()))
     }
 
-    fn certify(&mut self, cert: DeviceCert) {
+    fn certify(&mut self, cert: DeviceCert, at: usize) {
         let (account, device) = (cert.claim.account, cert.claim.device);
-        self.devices.entry(device).or_default().insert(account);
+        self.devices.entry(device).or_default().entry(account).or_insert(at);
         let certs = self.certs.entry(account).or_default();
         let kept = certs.entry(device).or_insert_with(|| cert.clone());
         if (cert.claim.time_ms, &cert.signature.0) > (kept.claim.time_ms, &kept.signature.0) {
@@ -298,17 +337,6 @@ impl Statements {
         }
     }
 
-    /// Returns the accounts and the term that a statement ends. A device that leaves ends the term of
-    /// its account.
-    pub(super) fn ends(&self, at: usize) -> Option<(AccountId, u32)> {
-        let it = self.get(at)?;
-        match it.control.as_ref()? {
-            Control::Remove(remove) => Some((remove.account, remove.term)),
-            Control::Leave(_) => Some((self.accounts_of(&it.log.device).next()?, it.log.term)),
-            _ => None,
-        }
-    }
-
     /// Returns by what authority a statement is made, as far as it says, and the role that carries.
     ///
     /// Whether that role was rightly given is not looked at.
@@ -324,9 +352,8 @@ impl Statements {
             Some(cited) => {
                 let by = self.find(&cited)?;
                 let (account, term, role) = self.gives(by)?;
-                let own = self.accounts_of(&it.log.device).any(|of_device| of_device == account);
-                (own && term == it.log.term && role.has_authority())
-                    .then_some((Authority::By(by), role))
+                let own = self.seats_of(&it.log).any(|seat| seat == (account, term));
+                (own && role.has_authority()).then_some((Authority::By(by), role))
             }
         }
     }
@@ -364,9 +391,22 @@ impl Statements {
         stated.max(known).max(own)
     }
 
-    /// Returns what could end a seat.
-    pub(super) fn enders_of(&self, seat: (AccountId, u32)) -> impl Iterator<Item = usize> + '_ {
-        self.enders.get(&seat).into_iter().flatten().copied()
+    /// Returns what could end a seat. A device that leaves ends the term of each of its accounts.
+    pub(super) fn enders_of(
+        &self,
+        (account, term): (AccountId, u32),
+    ) -> impl Iterator<Item = usize> + '_ {
+        let leavings = self.devices_of(account);
+        let leavings = leavings.filter_map(move |device| self.leavings.get(&(device, term)));
+        self.removals.get(&(account, term)).into_iter().chain(leavings).flatten().copied()
+    }
+
+    /// Returns the removals and demotions of an account in earlier terms.
+    pub(super) fn removals_before(
+        &self,
+        (account, term): (AccountId, u32),
+    ) -> impl Iterator<Item = usize> + '_ {
+        self.removals.range((account, 0)..(account, term)).flat_map(|(_, ends)| ends).copied()
     }
 
     /// Returns what could give an account authority in a term or a later one.
@@ -382,6 +422,11 @@ impl Statements {
     /// Returns the invites with a key.
     pub(super) fn invites_of(&self, key: &InviteKey) -> impl Iterator<Item = usize> + '_ {
         self.invites.get(key).into_iter().flatten().copied()
+    }
+
+    /// Whether an admission or a revocation that names this key was taken in.
+    pub(super) fn is_used(&self, key: &InviteKey) -> bool {
+        self.used_keys.contains(key)
     }
 
     /// Whether a statement is a leaving.

@@ -84,6 +84,9 @@ impl Room {
 
     /// Authors a control event. It counts here at once; it must be durable before it is sent.
     ///
+    /// What lets someone in or ends something is measured by what its author knew, so before it all
+    /// heads are named, in events of their own where they are many.
+    ///
     /// # Errors
     /// [`AuthorError::NotAMember`], [`AuthorError::TooLong`], [`AuthorError::LogFull`].
     pub fn author_control(
@@ -92,29 +95,56 @@ impl Room {
         control: &Control,
         now: Millis,
     ) -> Result<Accepted, AuthorError> {
+        let is_measured = matches!(
+            control,
+            Control::Admit(_) | Control::Invite(_) | Control::Epoch(_) | Control::Leave(_)
+        );
+        self.author(key, control, now, is_measured)
+    }
+
+    /// Authors a control event; if it `gathers`, after others that name all heads which it cannot name
+    /// itself. All or nothing is authored.
+    fn author(
+        &mut self,
+        key: &DeviceKey,
+        control: &Control,
+        now: Millis,
+        gathers: bool,
+    ) -> Result<Accepted, AuthorError> {
         let term = self.my_term()?;
         if !control.is_within_limits() {
             return Err(AuthorError::TooLong);
         }
-        if !self.has_room_for(term, control) {
+        let leaves = matches!(control, Control::Leave(_));
+        let gathers = gathers && (!leaves || self.has_room_for(term, control, true));
+        if !self.has_room_for(term, control, gathers) {
             return Err(AuthorError::LogFull);
         }
         let mut accepted = Accepted::default();
+        while gathers && self.heads.len() > MAX_CONTROL_DEPS {
+            self.append(key, term, &Control::Merge, now, &mut accepted);
+        }
         self.append(key, term, control, now, &mut accepted);
         Ok(accepted)
     }
 
-    /// Whether one more control event fits into this device's log. The end of a log is for leaving.
-    fn has_room_for(&self, term: u32, control: &Control) -> bool {
+    /// Whether one more control event fits into this device's log, with those that gather heads before
+    /// it. The end of a log is for leaving.
+    fn has_room_for(&self, term: u32, control: &Control, gathers: bool) -> bool {
         let log = LogId { lane: Lane::Control, device: self.me, term };
         let (events, bytes) = match control {
-            Control::Leave(_) => (1, 0),
-            _ => (1 + CONTROL_LOG_RESERVE_EVENTS, CONTROL_LOG_RESERVE_BYTES),
+            Control::Leave(_) => (0, 0),
+            _ => (CONTROL_LOG_RESERVE_EVENTS, CONTROL_LOG_RESERVE_BYTES),
         };
-        // A header has its largest size here; it is made when the event is.
-        let size = (MAX_HEADER + SIGNATURE_LEN + control.to_bytes().len()) as u64;
-        self.next_seq(log).saturating_add(events) <= MAX_CONTROL_LOG_EVENTS
-            && self.control_bytes(&log).saturating_add(bytes + size) <= MAX_CONTROL_LOG_BYTES
+        // Each names as many heads as it can, and is one itself.
+        let heads = self.heads.len().saturating_sub(MAX_CONTROL_DEPS);
+        let before = if gathers { heads.div_ceil(MAX_CONTROL_DEPS - 1) } else { 0 };
+        // Headers have their largest size here; they are made when the events are.
+        let header = MAX_HEADER + SIGNATURE_LEN + Control::Merge.to_bytes().len();
+        let size = (before + 1) * header + control.to_bytes().len();
+        let all = events + before as u64 + 1;
+        self.next_seq(log).saturating_add(all) <= MAX_CONTROL_LOG_EVENTS
+            && self.control_bytes(&log).saturating_add(bytes + size as u64) <= MAX_CONTROL_LOG_BYTES
     }
 
     /// Authors an invite for `key`.
@@ -280,8 +310,7 @@ impl Room {
         for cites in cites {
             let mut tried = self.clone();
             let control = control(cites);
-            let mut accepted = tried.gather_heads(key, now)?;
-            accepted = accepted.and(tried.author_control(key, &control, now)?);
+            let accepted = tried.author(key, &control, now, true)?;
             let counts = accepted.events.last().is_some_and(|it| tried.members.counts(&it.id()));
             if counts && takes_effect(&tried.members) {
                 *self = tried;
@@ -289,16 +318,6 @@ impl Room {
             }
         }
         Err(AuthorError::NotPermitted)
-    }
-
-    /// Names all heads in events of one's own, where they are more than one event can name: what ends
-    /// something is measured by what its author knew.
-    fn gather_heads(&mut self, key: &DeviceKey, now: Millis) -> Result<Accepted, AuthorError> {
-        let mut accepted = Accepted::default();
-        while self.heads.len() > MAX_CONTROL_DEPS {
-            accepted = accepted.and(self.author_control(key, &Control::Merge, now)?);
-        }
-        Ok(accepted)
     }
 
     fn my_role(&self) -> Result<Role, AuthorError> {
