@@ -137,6 +137,11 @@ impl Room {
         self.id
     }
 
+    /// Returns the device that this replica is on.
+    pub fn device(&self) -> PeerId {
+        self.me
+    }
+
     /// Returns who belongs to it.
     pub fn members(&self) -> &Members {
         &self.members
@@ -218,22 +223,30 @@ impl Room {
         self.secrets.get(epoch)
     }
 
-    /// Returns the epochs that this device may read and whose secrets are not here.
+    /// Returns the epochs that this device may read and whose secrets are not here, deepest first:
+    /// they may unwrap the others.
     pub fn missing_secrets(&self) -> Vec<EpochId> {
         let Some(account) = self.members.account_of(&self.me) else { return vec![] };
-        let named = self.members.epochs().map(|(id, _)| *id);
+        let named = self.deepest_first().into_iter();
         let missing = named.filter(|id| !self.secrets.contains_key(id));
         missing.filter(|id| self.members.may_read(id, &account)).collect()
+    }
+
+    /// Returns the epochs, deepest first, of several the one with the highest id.
+    pub(super) fn deepest_first(&self) -> Vec<EpochId> {
+        let epochs = self.members.epochs().map(|(id, info)| (info.depth, *id));
+        let mut epochs: Vec<_> = epochs.collect();
+        epochs.sort_unstable_by(|one, other| other.cmp(one));
+        epochs.into_iter().map(|(_, id)| id).collect()
     }
 
     /// Returns the epoch to seal with: of those permitted whose secret is here the deepest, ties by
     /// id.
     pub fn sealing_epoch(&self) -> Option<(EpochId, &EpochSecret)> {
-        let epochs = self.members.epochs().map(|(id, info)| (info.depth, *id));
-        let mut epochs: Vec<_> = epochs.filter(|(_, id)| self.secrets.contains_key(id)).collect();
-        epochs.sort_unstable();
-        let best = epochs.into_iter().rev().find(|(_, id)| self.members.permits(id))?;
-        Some((best.1, self.secrets.get(&best.1)?))
+        let mut epochs = self.deepest_first().into_iter();
+        let here = |id: &EpochId| self.secrets.contains_key(id);
+        let best = epochs.find(|id| here(id) && self.members.permits(id))?;
+        Some((best, self.secrets.get(&best)?))
     }
 
     /// Whether to mint an epoch before anything is sealed: none is permitted, or the newest is old.

@@ -14,7 +14,7 @@ use ayni_core::room::{
     Accepted, AuthorError, Effect, Kind, LogState, MemberInfo, Reject, Room, Run,
 };
 use ayni_core::sync::{Claims, SessionId, View};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -39,6 +39,8 @@ pub(crate) struct RoomHandle {
     pub(crate) ready: watch::Sender<bool>,
     /// Counts reasons to compare states with peers now instead of at the next check.
     pub(crate) poked: watch::Sender<u64>,
+    /// Other secrets may be missing, or others may have them: for the task that asks.
+    pub(crate) wants_secrets: Notify,
 }
 
 /// What the lock guards.
@@ -148,6 +150,7 @@ impl RoomHandle {
             changed: watch::Sender::new(0),
             ready: watch::Sender::new(ready),
             poked: watch::Sender::new(0),
+            wants_secrets: Notify::new(),
         })
     }
 

@@ -6,7 +6,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ayni::{Node, RoomId, Ticket};
 use ayni_core::chat::Chat;
-use ayni_core::epoch::EpochSecret;
 use ayni_core::event::{CheckedRun, Event, Header, RawEvent};
 use ayni_core::keys::Bytes32;
 use ayni_core::log::{Lane, LogId};
@@ -46,8 +45,9 @@ impl Member {
         let reply = within("a reply to the join", stream.recv.next()).await.expect("a reply");
         let JoinReply::Admitted(admission) = reply else { panic!("not admitted: {reply:?}") };
         let mut room = Room::new(ticket.room, raw.id());
-        for grant in admission.epochs {
-            room.learn_secret(EpochSecret::new(grant.secret.0));
+        let from = node.identity().peer;
+        for sealed in admission.epochs {
+            room.learn_secret(sealed.open(ticket.room, from, &raw.device).expect("opens"));
         }
         let mut member = Self { raw, link, room };
         member.pull().await;
