@@ -313,9 +313,15 @@ impl Members {
         self.epochs.iter()
     }
 
+    /// Returns the epochs that follow one.
+    pub(super) fn epochs_after(&self, epoch: &EpochId) -> impl Iterator<Item = EpochId> + '_ {
+        self.epochs.children(epoch)
+    }
+
     /// Whether messages may be sealed in an epoch: who minted it might, and whoever was here before or
-    /// since and is no member now had come and gone in its minter's knowledge. Where newcomers may
-    /// not read what was before them, its minter knew all who are here now, too.
+    /// since and is no member now had come and gone in its minter's knowledge; the same for devices
+    /// that are frozen now. Where newcomers may not read what was before them, its minter knew all who
+    /// are here now, too.
     pub fn permits(&self, epoch: &EpochId) -> bool {
         let Some(minted) = self.minted.get(epoch) else { return false };
         if !minted.by.iter().any(|at| self.reduction.counts.contains(at)) {
@@ -333,6 +339,11 @@ impl Members {
         let mut founders = founders.filter(|account| gone(account));
         stated.all(|(account, by)| known(by) && !view.members.contains(account))
             && founders.all(|account| !view.members.contains(account))
+            && self.all.forks().all(|(log, _)| {
+                let mut accounts = self.all.accounts_of(&log.device);
+                self.all.proofs_of(log).any(|at| view.past.contains(&at))
+                    || accounts.all(|account| gone(&account))
+            })
             && (self.history() == History::FromStart
                 || self.current().all(|(account, _)| view.members.contains(account)))
     }
@@ -471,10 +482,12 @@ impl Members {
         open.map(|(_, it)| HeaderBytes(it.header.clone())).collect()
     }
 
-    /// Returns when the newest event that mints an epoch was made.
+    /// Returns when an epoch was minted, as its minter says. Whoever states it again, which anyone can
+    /// do who knows the commitment, can make it older and not younger.
     pub fn minted_at(&self, epoch: &EpochId) -> Option<Hlc> {
-        let by = &self.minted.get(epoch)?.by;
-        by.iter().filter_map(|at| self.all.get(*at)).map(|it| it.time).max()
+        let by = self.minted.get(epoch)?.by.iter();
+        let counted = by.filter(|at| self.reduction.counts.contains(at));
+        counted.filter_map(|at| self.all.get(*at)).map(|it| it.time).min()
     }
 
     /// Returns the sealed secrets of an epoch's parents.

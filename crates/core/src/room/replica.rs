@@ -110,6 +110,8 @@ pub struct Room {
     hints: Vec<EventId>,
     clock: HlcClock,
     secrets: BTreeMap<EpochId, EpochSecret>,
+    /// When epochs became known here, by this device's clock; not those that were restored.
+    heard: BTreeMap<EpochId, Millis>,
 }
 
 impl Room {
@@ -125,6 +127,7 @@ impl Room {
             hints: Vec::new(),
             clock: HlcClock::default(),
             secrets: BTreeMap::new(),
+            heard: BTreeMap::new(),
         }
     }
 
@@ -364,13 +367,13 @@ impl Room {
         }
         if log.lane == Lane::Control {
             for event in &events {
-                self.apply_control(event, &mut accepted.effects);
+                self.apply_control(event, now, &mut accepted.effects);
             }
         }
         accepted.events.extend(events);
     }
 
-    fn apply_control(&mut self, event: &Event, effects: &mut Vec<Effect>) {
+    fn apply_control(&mut self, event: &Event, now: Millis, effects: &mut Vec<Effect>) {
         let header = event.header();
         let mut generation = 0;
         for known in header.deps.iter().chain(&header.prev) {
@@ -399,6 +402,9 @@ impl Room {
             }
             Some(Control::Epoch(epoch)) => {
                 let id = crate::epoch::epoch_id(self.id, &epoch.commitment);
+                if now > 0 {
+                    self.heard.entry(id).or_insert(now);
+                }
                 if let Some(secret) = self.secrets.get(&id).cloned() {
                     self.learn_secret(secret);
                 }

@@ -66,6 +66,8 @@ pub(super) struct Statements {
     invites: BTreeMap<InviteKey, Vec<usize>>,
     /// Where logs fork.
     forked: BTreeMap<LogId, u64>,
+    /// What proves it.
+    proofs: BTreeMap<LogId, Vec<usize>>,
     /// Void events that others may depend on although they are not here.
     waived: BTreeSet<EventId>,
 }
@@ -127,6 +129,11 @@ impl Statements {
     /// Returns the logs that fork, and where.
     pub(super) fn forks(&self) -> impl Iterator<Item = (&LogId, u64)> {
         self.forked.iter().map(|(log, at)| (log, *at))
+    }
+
+    /// Returns what proves that a log forks.
+    pub(super) fn proofs_of(&self, log: &LogId) -> impl Iterator<Item = usize> + '_ {
+        self.proofs.get(log).into_iter().flatten().copied()
     }
 
     /// Adds a control event, whose dependencies are here. Returns its place.
@@ -200,6 +207,7 @@ impl Statements {
                 let Some((log, seq)) = fork.proves(header.room) else { return };
                 let place = self.forked.entry(log).or_insert(seq);
                 *place = seq.min(*place);
+                self.proofs.entry(log).or_default().push(at);
                 self.waived.extend(fork.void_ids());
                 for at in 0..self.all.len() {
                     let parents = self.all.get(at).map(|it| it.parents.clone()).unwrap_or_default();

@@ -9,7 +9,7 @@ use crate::event::{Event, Header, VERSION};
 use crate::id::{AccountId, InviteKey};
 use crate::id::{EpochId, EventId};
 use crate::keys::{Bytes32, DeviceCert, DeviceKey};
-use crate::limits::{MAX_CONTROL_DEPS, MAX_CUT_LOGS, MAX_EPOCH_PARENTS};
+use crate::limits::{MAX_CONTROL_DEPS, MAX_CUT_LOGS};
 use crate::log::{Lane, LogId};
 use crate::room::control::Cites;
 use crate::room::{
@@ -306,7 +306,7 @@ impl Room {
         self.author_control(key, &Control::Leave(cut), now)
     }
 
-    /// Mints an epoch with `secret`, a child of the deepest ones.
+    /// Mints an epoch with `secret`, which follows all that none follows yet.
     ///
     /// # Errors
     /// [`AuthorError::NotAMember`].
@@ -316,9 +316,7 @@ impl Room {
         secret: EpochSecret,
         now: Millis,
     ) -> Result<Accepted, AuthorError> {
-        let deepest = self.members.epochs().map(|(_, info)| info.depth).max();
-        let parents = self.members.epochs().filter(|(_, info)| Some(info.depth) == deepest);
-        let parents: Vec<EpochId> = parents.map(|(id, _)| *id).take(MAX_EPOCH_PARENTS).collect();
+        let parents = self.parents_for_minting();
         let wrap = |parent: &EpochId| {
             let parent = self.secrets.get(parent);
             Wrap(parent.map(|parent| secret.wrap(self.id, parent)).unwrap_or_default())
