@@ -58,8 +58,6 @@ pub(crate) struct State {
     pub(crate) maintained: BTreeMap<PeerId, usize>,
     /// Who left our requests unanswered, and until when others come first.
     pub(crate) stalled: BTreeMap<PeerId, Instant>,
-    /// Gossip neighbors at the moment.
-    pub(crate) neighbors: BTreeSet<PeerId>,
     /// Events that others hold, by what they announced: for delivery.
     pub(crate) unread: u64,
     newest: BTreeMap<LogId, Hlc>,
@@ -134,7 +132,6 @@ impl RoomHandle {
             sessions: BTreeMap::new(),
             maintained: BTreeMap::new(),
             stalled: BTreeMap::new(),
-            neighbors: BTreeSet::new(),
             unread,
             newest: BTreeMap::new(),
             next_session: 0,
