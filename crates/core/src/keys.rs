@@ -56,6 +56,8 @@ pub mod context {
     pub const EPOCH_BODY: &str = "ayni epoch body v1";
     /// Key that seals a parent's secret, from an epoch's secret.
     pub const EPOCH_WRAP: &str = "ayni epoch wrap v1";
+    /// What the sealing of an epoch's secret for a device is bound to.
+    pub const EPOCH_SEALED: &str = "ayni epoch sealed v1";
     /// Gossip topic, from an epoch's secret.
     pub const EPOCH_TOPIC: &str = "ayni epoch topic v1";
     /// State hash of a room.
@@ -212,6 +214,11 @@ impl DeviceKey {
     /// Returns the public key to which secrets for this device are sealed.
     pub fn hpke_public(&self) -> [u8; 32] {
         MontgomeryPoint::mul_base_clamped(self.hpke.0).to_bytes()
+    }
+
+    /// Returns the X25519 secret, to open what is sealed to this device.
+    pub(crate) fn hpke_secret(&self) -> &[u8; 32] {
+        &self.hpke.0
     }
 
     /// Signs under `domain`.

@@ -21,6 +21,7 @@ pub mod limits;
 pub mod log;
 pub mod proto;
 pub mod room;
+pub mod sealed;
 pub mod sync;
 pub mod ticket;
 pub mod wire;

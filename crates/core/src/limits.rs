@@ -78,8 +78,9 @@ pub const MAX_TICKET_TEXT: usize = 8 * 1024;
 pub const MAX_FOUNDERS: usize = 16;
 /// Most logs named by one cut.
 pub const MAX_CUT_LOGS: usize = 64;
-/// Most epochs handed over in one reply of `join` or `keys`.
-pub const MAX_EPOCHS: usize = 1024;
+/// Most epochs asked for at once, and handed over in one reply of `join` or `keys`: sealing one costs
+/// a tenth of a millisecond, and who misses more asks again.
+pub const MAX_EPOCHS: usize = 64;
 /// Most parents of an epoch.
 pub const MAX_EPOCH_PARENTS: usize = 8;
 /// How far ahead of our clock an event may be dated and still be shown at once, in milliseconds.

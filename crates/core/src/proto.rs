@@ -10,9 +10,10 @@ use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
 use crate::id::{EpochId, InviteKey, PeerId, RoomId};
-use crate::keys::{Bytes32, DeviceCert, DeviceKey, Domain, InviteSecret, KeyError, Sig, verify};
+use crate::keys::{DeviceCert, DeviceKey, Domain, InviteSecret, KeyError, Sig, verify};
 use crate::limits::{MAX_EPOCHS, MAX_NAME, MAX_PEER_ADDRS, MAX_SERVICE_NAME, MAX_SERVICES};
 use crate::room::Genesis;
+use crate::sealed::SealedEpoch;
 use crate::ticket::PeerAddr;
 use crate::wire::{self, WireError};
 
@@ -294,9 +295,10 @@ pub struct Admission {
     /// Term of the membership.
     #[n(1)]
     pub term: u32,
-    /// Secrets of the epochs that the newcomer may read.
+    /// Secrets of epochs that the newcomer may read, sealed for its device: those from which it can
+    /// unwrap the others, where it can.
     #[n(2)]
-    pub epochs: Vec<EpochGrant>,
+    pub epochs: Vec<SealedEpoch>,
     /// Where other members can be reached.
     #[n(3)]
     pub members: Vec<PeerAddr>,
@@ -321,24 +323,6 @@ impl Admission {
     }
 }
 
-/// One epoch's secret, inside an authenticated connection to an entitled device.
-#[derive(Clone, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub struct EpochGrant {
-    /// The epoch.
-    #[n(0)]
-    pub epoch: EpochId,
-    /// Its secret.
-    #[n(1)]
-    pub secret: Bytes32,
-}
-
-impl std::fmt::Debug for EpochGrant {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "EpochGrant({})", self.epoch.short())
-    }
-}
-
 /// The request of `keys/1`: which epochs of the room named in [`Open`].
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -358,13 +342,13 @@ impl KeysRequest {
     }
 }
 
-/// The reply of `keys/1`: those that the member has.
+/// The reply of `keys/1`: those that the member has, but for such as can be unwrapped from others.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct KeysReply {
-    /// The secrets.
+    /// The secrets, sealed for the device that asks.
     #[n(0)]
-    pub epochs: Vec<EpochGrant>,
+    pub epochs: Vec<SealedEpoch>,
 }
 
 impl KeysReply {

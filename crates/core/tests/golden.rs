@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use ayni_core::chat::Chat;
 use ayni_core::event::{Event, RawEvent};
 use ayni_core::frame::FrameBuffer;
-use ayni_core::keys::DeviceCert;
+use ayni_core::keys::{DeviceCert, DeviceKey};
 use ayni_core::proto;
 use ayni_core::room::{Control, Genesis};
 use ayni_core::sync::frame::SyncFrame;
@@ -159,6 +159,9 @@ fn signed_vectors_verify() {
     let admitted = wire::decode(&bytes("join_admitted")).expect("reply");
     let proto::JoinReply::Admitted(admission) = admitted else { panic!("admitted") };
     assert_eq!(admission.check(event.header().room), Ok(()));
+    let joiner = DeviceKey::from_secrets(&[7; 32], &[8; 32]);
+    let opened = admission.epochs[0].open(event.header().room, vectors::peer(), &joiner);
+    assert_eq!(opened, Ok(ayni_core::epoch::EpochSecret::new([9; 32])));
 
     let names: Vec<_> =
         vectors::all().into_iter().filter(|(it, _)| it.starts_with("control_")).collect();

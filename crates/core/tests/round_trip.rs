@@ -10,14 +10,15 @@ use ayni_core::id::{AccountId, EpochId, EventId, InviteKey, PeerId, RoomId};
 use ayni_core::keys::{Bytes32, DeviceCert, DeviceClaim, Sig};
 use ayni_core::log::{Frontier, Lane, LogId};
 use ayni_core::proto::{
-    Admission, ContactReply, ContactRequest, EpochGrant, Gossip, Hello, JoinClaim, JoinReply,
-    JoinRequest, KeysReply, KeysRequest, Open, Opened, Profile, ReplyHead, ServiceDescriptor,
+    Admission, ContactReply, ContactRequest, Gossip, Hello, JoinClaim, JoinReply, JoinRequest,
+    KeysReply, KeysRequest, Open, Opened, Profile, ReplyHead, ServiceDescriptor,
 };
 use ayni_core::room::{
     Admit, Control, Cut, EpochBody, Fork, Genesis, GenesisBody, Grant, HeaderBytes, History,
     Invite, Kind, LogCut, Policies, Remove, Revoke, Role, Set, Setting, SignedHeader, Upgrade,
     Wrap,
 };
+use ayni_core::sealed::SealedEpoch;
 use ayni_core::sync::frame::{LogRuns, SyncFrame, Want, from_frontier, to_frontier};
 use ayni_core::ticket::{Addr, PeerAddr, Ticket};
 use ayni_core::wire;
@@ -239,10 +240,15 @@ fn profile() -> impl Strategy<Value = Profile> {
     (cert(), "\\PC{0,30}").prop_map(|(cert, name)| Profile { cert, name })
 }
 
-fn grants() -> impl Strategy<Value = Vec<EpochGrant>> {
-    let grant = (bytes32(), bytes32())
-        .prop_map(|(epoch, secret)| EpochGrant { epoch: EpochId(epoch), secret: Bytes32(secret) });
-    vec(grant, 0..4)
+fn sealed_epochs() -> impl Strategy<Value = Vec<SealedEpoch>> {
+    let parts = (bytes32(), bytes32(), any::<[u8; 32]>(), any::<[u8; 16]>());
+    let sealed = parts.prop_map(|(epoch, enc, secret, tag)| {
+        let mut sealed = [0; 48];
+        sealed[..32].copy_from_slice(&secret);
+        sealed[32..].copy_from_slice(&tag);
+        SealedEpoch { epoch: EpochId(epoch), enc: Bytes32(enc), sealed }
+    });
+    vec(sealed, 0..4)
 }
 
 fn hello() -> impl Strategy<Value = Hello> {
@@ -308,17 +314,17 @@ proptest! {
 
     #[test]
     fn small_services(
-        profile in profile(), request in request(), grants in grants(), genesis in genesis(),
+        profile in profile(), request in request(), epochs in sealed_epochs(), genesis in genesis(),
         members in vec(addr(), 0..3), term in any::<u32>(), sentence in "\\PC{0,30}",
     ) {
-        let admission = Admission { genesis, term, epochs: grants.clone(), members };
+        let admission = Admission { genesis, term, epochs: epochs.clone(), members };
         let reply = JoinReply::Admitted(admission);
         survives(&request);
         for reply in [reply, JoinReply::Expired, JoinReply::UsedUp, JoinReply::NotNow, JoinReply::Refused] {
             survives(&reply);
         }
-        survives(&KeysRequest { epochs: grants.iter().map(|grant| grant.epoch).collect() });
-        survives(&KeysReply { epochs: grants });
+        survives(&KeysRequest { epochs: epochs.iter().map(|sealed| sealed.epoch).collect() });
+        survives(&KeysReply { epochs });
         survives(&ContactRequest { profile: profile.clone() });
         survives(&profile);
         for reply in [ContactReply::Opened, ContactReply::Refused] {

@@ -103,7 +103,7 @@ impl Inner {
             (service::SYNC, Some(room)) => sync::accept(self, room, link, stream).await,
             (service::KEYS, Some(room)) => {
                 if accept(&mut stream).await {
-                    keys::serve(room, peer, stream).await;
+                    keys::serve(self, room, peer, stream).await;
                 }
             }
             (service::SYNC, None) => match room.as_ref().and_then(|room| room.farewell(&peer)) {

@@ -49,6 +49,7 @@ pub(crate) struct Inner {
     pub(crate) book: Book,
     pub(crate) mesh: Mesh,
     pub(crate) openings: contact::Openings,
+    pub(crate) sealing: keys::Sealing,
     /// A peer may have come to belong to a room or an account, or not any more: what it may call
     /// depends on that.
     pub(crate) callers_changed: Notify,
@@ -100,6 +101,7 @@ impl Inner {
             book: Book::default(),
             mesh: Mesh::default(),
             openings: contact::Openings::default(),
+            sealing: keys::Sealing::default(),
             callers_changed: Notify::new(),
             started: Instant::now(),
             instance: u64::from_be_bytes(instance),
@@ -415,6 +417,8 @@ impl Inner {
         if room.begin_asking_secrets() {
             let task = keys::ask_until_known(self.clone(), room.clone());
             self.tasks.spawn(self.cancel.clone().run_until_cancelled_owned(task));
+        } else {
+            room.wants_secrets.notify_one();
         }
     }
 

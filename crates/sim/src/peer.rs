@@ -123,6 +123,8 @@ pub struct Peer {
     running: Option<Running>,
     counts: Counts,
     arrived: Vec<EventId>,
+    /// How often it sealed keys for others.
+    sealed: u64,
     /// Never answers a request: it is slow without end.
     mute: bool,
 }
@@ -152,6 +154,7 @@ impl Peer {
             running: None,
             counts: Counts::default(),
             arrived: Vec::new(),
+            sealed: 0,
             mute: false,
         };
         peer.start(0);
@@ -398,9 +401,9 @@ impl Peer {
             }
             Packet::Gossip(bytes) => self.take_gossip(from, bytes, now),
             Packet::Join(bytes) => self.take_join(from, bytes, now),
-            Packet::Joined(bytes) => self.take_joined(bytes),
+            Packet::Joined(bytes) => self.take_joined(from, bytes),
             Packet::Keys(bytes) => self.take_keys(from, bytes),
-            Packet::Secrets(bytes) => self.take_secrets(bytes),
+            Packet::Secrets(bytes) => self.take_secrets(from, bytes),
         }
     }
 }

@@ -38,6 +38,12 @@ impl Epochs {
         self.known.iter()
     }
 
+    /// Returns the epochs that count and follow one.
+    pub(super) fn children(&self, id: &EpochId) -> impl Iterator<Item = EpochId> + '_ {
+        let stated = self.by_parent.get(id).into_iter().flatten().map(|stated| stated.id);
+        stated.filter(|child| self.known.contains_key(child))
+    }
+
     /// Adds a statement, and all that follows from it.
     pub(super) fn add(&mut self, id: EpochId, parents: &[EpochId], creator: PeerId) {
         let stated = Stated { id, parents: parents.to_vec(), creator };

@@ -321,13 +321,19 @@ impl Members {
         self.epochs.iter()
     }
 
-    /// Whether messages may be sealed in an epoch: nobody could have its secret who is out now. Where
-    /// newcomers may not read what was before them, its minters knew all who are here now, too.
+    /// Returns the epochs that follow one.
+    pub(super) fn epochs_after(&self, epoch: &EpochId) -> impl Iterator<Item = EpochId> + '_ {
+        self.epochs.children(epoch)
+    }
+
+    /// Whether messages may be sealed in an epoch: nobody could have its secret who is out now, and no
+    /// device that is frozen. Where newcomers may not read what was before them, its minters knew all
+    /// who are here now, too.
     pub fn permits(&self, epoch: &EpochId) -> bool {
         let Some(minted) = self.minted.get(epoch) else { return false };
         let views = self.views(minted);
         !views.is_empty()
-            && views.iter().all(|view| self.is_safe(view))
+            && views.iter().all(|view| self.is_safe(view) && self.knows_frozen(view))
             && (self.history() == History::FromStart
                 || self.current().all(|(account, _)| self.is_meant_for(epoch, account)))
     }
@@ -340,6 +346,15 @@ impl Members {
         let mut stated = self.all.stated_by().filter(|(account, _)| !here(account));
         view.members.iter().all(here)
             && stated.all(|(_, by)| by.iter().all(|at| self.is_harmless(*at, view)))
+    }
+
+    /// Whether a minter knew of each device of a member that is frozen now.
+    fn knows_frozen(&self, view: &MinterView) -> bool {
+        self.all.forks().all(|(log, _)| {
+            let mut accounts = self.all.accounts_of(&log.device);
+            self.all.proofs_of(log).any(|at| view.past.contains(&at))
+                || !accounts.any(|account| self.role(&account).is_some())
+        })
     }
 
     /// Whether nobody who had an epoch gave it away because of a statement: its minter knew that as
@@ -526,10 +541,12 @@ impl Members {
         open.map(|(_, it)| HeaderBytes(it.header.clone())).collect()
     }
 
-    /// Returns when the newest event that mints an epoch was made.
+    /// Returns when an epoch was minted, as its minter says. Whoever states it again, which anyone can
+    /// do who knows the commitment, can make it older and not younger.
     pub fn minted_at(&self, epoch: &EpochId) -> Option<Hlc> {
-        let by = &self.minted.get(epoch)?.by;
-        by.iter().filter_map(|at| self.all.get(*at)).map(|it| it.time).max()
+        let by = self.minted.get(epoch)?.by.iter();
+        let counted = by.filter(|at| self.reduction.counts.contains(at));
+        counted.filter_map(|at| self.all.get(*at)).map(|it| it.time).min()
     }
 
     /// Returns the sealed secrets of an epoch's parents.

@@ -8,6 +8,7 @@
 mod control;
 mod epochs;
 mod genesis;
+mod handover;
 mod logs;
 mod members;
 mod reduce;
@@ -21,6 +22,7 @@ pub use control::{
 };
 pub use epochs::EpochInfo;
 pub use genesis::{Genesis, History, Kind, Policies, RULES};
+pub use handover::Handover;
 pub use logs::{LogState, LogTable, Run};
 pub use members::{InviteInfo, MemberInfo, Members, Settings};
 pub use replica::{Accepted, AuthorError, Effect, Reject, Room};

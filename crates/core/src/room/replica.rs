@@ -19,19 +19,15 @@ use crate::chat::Chat;
 use crate::clock::{Hlc, HlcClock, Millis};
 use crate::epoch::EpochSecret;
 use crate::event::{CheckedRun, Event, Header};
-use crate::id::{AccountId, EpochId, EventId, PeerId, RoomId, TopicId};
+use crate::id::{AccountId, EpochId, EventId, PeerId, RoomId};
 use crate::keys::{context, derive};
 use crate::limits::{MAX_CHAT_DEPS, MAX_CONTROL_LOG_BYTES, MAX_CONTROL_LOG_EVENTS};
 use crate::log::{Frontier, Lane, LogId};
 
 mod author;
+mod keys;
 
 pub use author::AuthorError;
-
-/// How long an epoch is sealed with, before the next sender mints another: seven days.
-const EPOCH_MS: Millis = 7 * 24 * 60 * 60 * 1000;
-/// How long the secret of a permitted epoch is waited for.
-const KEY_WAIT_MS: Millis = 60 * 1000;
 
 /// What changed when control events were applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,6 +115,8 @@ pub struct Room {
     hints: Vec<EventId>,
     clock: HlcClock,
     secrets: BTreeMap<EpochId, EpochSecret>,
+    /// When epochs became known here, by this device's clock; not those that were restored.
+    heard: BTreeMap<EpochId, Millis>,
 }
 
 impl Room {
@@ -135,12 +133,18 @@ impl Room {
             hints: Vec::new(),
             clock: HlcClock::default(),
             secrets: BTreeMap::new(),
+            heard: BTreeMap::new(),
         }
     }
 
     /// Returns the room's id.
     pub fn id(&self) -> RoomId {
         self.id
+    }
+
+    /// Returns the device that this replica is on.
+    pub fn device(&self) -> PeerId {
+        self.me
     }
 
     /// Returns who belongs to it.
@@ -217,70 +221,7 @@ impl Room {
         self.members.is_member_device(&self.me)
     }
 
-    // Keys
-
-    /// Takes an epoch's secret, from storage or from a member. Returns whether it was new.
-    pub fn learn_secret(&mut self, secret: EpochSecret) -> bool {
-        let mut learnt = vec![secret];
-        let mut news = false;
-        while let Some(secret) = learnt.pop() {
-            let epoch = secret.id(self.id);
-            let parents = self.members.wraps(&epoch).into_iter();
-            let parents = parents.filter(|(parent, _)| !self.secrets.contains_key(parent));
-            learnt.extend(
-                parents.filter_map(|(parent, wrap)| secret.unwrap(self.id, parent, wrap).ok()),
-            );
-            news |= self.secrets.insert(epoch, secret).is_none();
-        }
-        news
-    }
-
-    /// Returns the secrets that are here.
-    pub fn secrets(&self) -> impl Iterator<Item = (&EpochId, &EpochSecret)> {
-        self.secrets.iter()
-    }
-
-    /// Returns the secret of one epoch.
-    pub fn secret(&self, epoch: &EpochId) -> Option<&EpochSecret> {
-        self.secrets.get(epoch)
-    }
-
-    /// Returns the epochs that this device may read and whose secrets are not here.
-    pub fn missing_secrets(&self) -> Vec<EpochId> {
-        let Some(account) = self.members.account_of(&self.me) else { return vec![] };
-        let named = self.members.epochs().map(|(id, _)| *id);
-        let missing = named.filter(|id| !self.secrets.contains_key(id));
-        missing.filter(|id| self.members.may_read(id, &account)).collect()
-    }
-
-    /// Returns the epoch to seal with: of those permitted whose secret is here the deepest, ties by
-    /// id.
-    pub fn sealing_epoch(&self) -> Option<(EpochId, &EpochSecret)> {
-        let epochs = self.members.epochs().map(|(id, info)| (info.depth, *id));
-        let mut epochs: Vec<_> = epochs.filter(|(_, id)| self.secrets.contains_key(id)).collect();
-        epochs.sort_unstable();
-        let best = epochs.into_iter().rev().find(|(_, id)| self.members.permits(id))?;
-        Some((best.1, self.secrets.get(&best.1)?))
-    }
-
-    /// Whether to mint an epoch before anything is sealed: none is permitted, or the newest is old.
-    /// One whose secret has not arrived is waited for, but not for ever: who has it may be gone.
-    pub fn needs_epoch(&self, now: Millis) -> bool {
-        let age = |epoch: &EpochId| {
-            let minted = self.members.minted_at(epoch).map_or(0, Hlc::millis);
-            now.saturating_sub(minted)
-        };
-        if let Some((epoch, _)) = self.sealing_epoch() {
-            return age(&epoch) > EPOCH_MS;
-        }
-        let epochs = self.members.epochs().map(|(id, _)| id);
-        epochs.filter(|id| self.members.permits(id)).all(|epoch| age(epoch) > KEY_WAIT_MS)
-    }
-
-    /// Returns the gossip topic to publish on.
-    pub fn topic(&self) -> Option<TopicId> {
-        self.sealing_epoch().map(|(_, secret)| secret.topic(self.id))
-    }
+    // Reading
 
     /// Opens the body of a chat event of this room.
     ///
@@ -486,7 +427,14 @@ impl Room {
         }
         self.heads.insert(event.id());
         self.control.insert(event.id(), generation);
-        self.members.note(header, event.id(), event.body().and_then(Control::from_bytes));
+        let control = event.body().and_then(Control::from_bytes);
+        if let Some(Control::Epoch(epoch)) = &control
+            && now > 0
+        {
+            let id = crate::epoch::epoch_id(self.id, &epoch.commitment);
+            self.heard.entry(id).or_insert(now);
+        }
+        self.members.note(header, event.id(), control);
         self.hold(log, std::slice::from_ref(event), now);
     }
 

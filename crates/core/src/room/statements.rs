@@ -73,6 +73,8 @@ pub(super) struct Statements {
     used_keys: BTreeSet<InviteKey>,
     /// Where logs fork, and after which event.
     forked: BTreeMap<LogId, (u64, Option<EventId>)>,
+    /// What proves it.
+    proofs: BTreeMap<LogId, Vec<usize>>,
     /// Void events that others may depend on although they are not here.
     waived: BTreeSet<EventId>,
 }
@@ -166,6 +168,11 @@ impl Statements {
         self.forked.iter().map(|(log, (at, _))| (log, *at))
     }
 
+    /// Returns what proves that a log forks.
+    pub(super) fn proofs_of(&self, log: &LogId) -> impl Iterator<Item = usize> + '_ {
+        self.proofs.get(log).into_iter().flatten().copied()
+    }
+
     /// Adds a control event, whose dependencies are here. Returns its place.
     pub(super) fn push(&mut self, header: &Header, id: EventId, control: Option<Control>) -> usize {
         let control = control.filter(|control| holds(control, header));
@@ -245,6 +252,7 @@ impl Statements {
                 let place = (seq, fork.before());
                 let kept = self.forked.entry(log).or_insert(place);
                 *kept = place.min(*kept);
+                self.proofs.entry(log).or_default().push(at);
                 self.waived.extend(fork.void_ids());
                 for at in 0..self.all.len() {
                     let parents = self.all.get(at).map(|it| it.parents.clone()).unwrap_or_default();

@@ -377,7 +377,16 @@ impl View<'_> {
             }
             _ => true,
         };
-        nobody_else && counted.is_subset(members) && met
+        let knew_frozen = self.facts.forks.keys().all(|log| {
+            let mut accounts = self.facts.accounts(&log.device).into_iter();
+            known.iter().any(|by| self.proves(by, log)) || !accounts.any(|it| members.contains(&it))
+        });
+        nobody_else && knew_frozen && counted.is_subset(members) && met
+    }
+
+    fn proves(&self, id: &EventId, log: &LogId) -> bool {
+        let Some(Control::Fork(fork)) = self.facts.control(id) else { return false };
+        fork.proves(self.room()).is_some_and(|(forked, _)| forked == *log)
     }
 
     fn known(&self, id: &EventId) -> BTreeSet<EventId> {

@@ -13,14 +13,14 @@ use ayni_core::id::{AccountId, EpochId, EventId, PeerId, RoomId};
 use ayni_core::keys::{AccountKey, Bytes32, DeviceCert, DeviceKey, InviteSecret};
 use ayni_core::log::{Lane, LogId};
 use ayni_core::proto::{
-    Admission, ContactReply, ContactRequest, EpochGrant, Gossip, Hello, JoinClaim, JoinReply,
-    JoinRequest, KeysReply, KeysRequest, Open, Opened, PROTOCOL, Profile, ReplyHead,
-    ServiceDescriptor, service,
+    Admission, ContactReply, ContactRequest, Gossip, Hello, JoinClaim, JoinReply, JoinRequest,
+    KeysReply, KeysRequest, Open, Opened, PROTOCOL, Profile, ReplyHead, ServiceDescriptor, service,
 };
 use ayni_core::room::{
     Admit, Control, Cut, EpochBody, Fork, Genesis, GenesisBody, Grant, Invite, LogCut, Remove,
     Revoke, Role, Room, Set, Setting, Upgrade, Wrap,
 };
+use ayni_core::sealed::Sealer;
 use ayni_core::sync::frame::{LogRuns, SyncFrame, Want};
 use ayni_core::ticket::{Addr, PeerAddr, Ticket};
 use ayni_core::wire;
@@ -274,11 +274,13 @@ fn handshake() -> Vec<Vector> {
 
 fn services() -> Vec<Vector> {
     let profile = Profile { cert: cert(), name: "Inti".into() };
-    let grant = EpochGrant { epoch: epoch(), secret: Bytes32(SECRET) };
+    let mut sealer = Sealer::new(room(), device().id(), [12; 32]);
+    let sealed = sealer.seal(&EpochSecret::new(SECRET), &request().claim.cert.claim);
+    let sealed = sealed.expect("a good key");
     let admission = Admission {
         genesis: genesis(),
         term: 0,
-        epochs: vec![grant.clone()],
+        epochs: vec![sealed.clone()],
         members: vec![address()],
     };
     vec![
@@ -291,7 +293,7 @@ fn services() -> Vec<Vector> {
         ("join_not_now", wire::encode(&JoinReply::NotNow)),
         ("join_refused", wire::encode(&JoinReply::Refused)),
         ("keys_request", wire::encode(&KeysRequest { epochs: vec![epoch()] })),
-        ("keys_reply", wire::encode(&KeysReply { epochs: vec![grant] })),
+        ("keys_reply", wire::encode(&KeysReply { epochs: vec![sealed] })),
         ("contact_request", wire::encode(&ContactRequest { profile })),
         ("contact_opened", wire::encode(&ContactReply::Opened)),
         ("contact_refused", wire::encode(&ContactReply::Refused)),

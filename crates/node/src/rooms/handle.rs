@@ -14,7 +14,7 @@ use ayni_core::room::{
     Accepted, AuthorError, Effect, Kind, LogState, MemberInfo, Reject, Room, Run,
 };
 use ayni_core::sync::{Claims, SessionId, View};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -47,6 +47,8 @@ pub(crate) struct RoomHandle {
     pub(crate) tip: watch::Sender<bool>,
     /// Counts reasons to compare states with peers now instead of at the next check.
     pub(crate) poked: watch::Sender<u64>,
+    /// Other secrets may be missing, or others may have them: for the task that asks.
+    pub(crate) wants_secrets: Notify,
 }
 
 /// What the lock guards.
@@ -66,8 +68,6 @@ pub(crate) struct State {
     pub(crate) stalled: BTreeMap<PeerId, Instant>,
     /// Removed members that were told so, and until when they are not told again.
     farewells: BTreeMap<PeerId, Instant>,
-    /// Gossip neighbors at the moment.
-    pub(crate) neighbors: BTreeSet<PeerId>,
     /// Events that others hold, by what they announced: for delivery.
     pub(crate) unread: u64,
     newest: BTreeMap<LogId, Hlc>,
@@ -146,7 +146,6 @@ impl RoomHandle {
             maintained: BTreeMap::new(),
             stalled: BTreeMap::new(),
             farewells: BTreeMap::new(),
-            neighbors: BTreeSet::new(),
             unread,
             newest: BTreeMap::new(),
             next_session: 0,
@@ -163,6 +162,7 @@ impl RoomHandle {
             ready: watch::Sender::new(ready),
             poked: watch::Sender::new(0),
             tip: watch::Sender::new(true),
+            wants_secrets: Notify::new(),
         })
     }
 

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use ayni_core::epoch::EpochSecret;
-use ayni_core::id::{AccountId, PeerId, RoomId};
+use ayni_core::id::{PeerId, RoomId};
 use ayni_core::keys::{Bytes32, Domain, InviteSecret, verify};
-use ayni_core::proto::{Admission, EpochGrant, JoinReply, JoinRequest};
-use ayni_core::room::{Accepted, Admit, Control, History, Invite, Kind, MemberInfo, Room};
+use ayni_core::proto::{Admission, JoinReply, JoinRequest};
+use ayni_core::room::{Accepted, Admit, Control, History, Invite, Kind, MemberInfo};
 use ayni_core::ticket::Ticket;
 use ayni_core::{limits, wire};
 
 use super::handle::{Refusal, RoomHandle};
+use super::keys;
 use crate::error::{Error, Result};
 use crate::inner::Inner;
 use crate::model::InviteOptions;
@@ -133,7 +134,7 @@ async fn admit(inner: &Arc<Inner>, link: &Link, request: &JoinRequest) -> JoinRe
         .await;
     match (verdict, result) {
         (Some(verdict), _) => verdict,
-        (None, Ok(Ok(_))) => admission(inner, &room, claim.room, &link.peer()),
+        (None, Ok(Ok(_))) => admission(inner, &room, claim.room, link.peer()).await,
         (None, Ok(Err(Refusal::Author(_) | Refusal::Reject(_))) | Err(_)) => JoinReply::NotNow,
     }
 }
@@ -149,26 +150,19 @@ fn holds(me: PeerId, peer: PeerId, request: &JoinRequest) -> bool {
         && verify(&peer.0, Domain::JoinProof, &message, &request.device_signature).is_ok()
 }
 
-fn admission(inner: &Inner, room: &RoomHandle, id: RoomId, joiner: &PeerId) -> JoinReply {
-    let members = inner.addresses_for(room, joiner);
+/// Puts together what a newcomer needs: above all the keys that it may have, sealed for its device.
+async fn admission(inner: &Inner, room: &RoomHandle, id: RoomId, joiner: PeerId) -> JoinReply {
+    let Some(epochs) = keys::seal(inner, room, joiner, None).await else {
+        return JoinReply::NotNow;
+    };
+    let members = inner.addresses_for(room, &joiner);
     let state = room.lock();
-    let replica = &state.room;
-    let Some(genesis) = replica.members().genesis().cloned() else { return JoinReply::NotNow };
+    let known = state.room.members();
+    let account = known.account_of(&joiner).and_then(|account| known.account(&account));
+    let term = account.and_then(MemberInfo::current_term);
+    let (Some(genesis), Some(term)) = (known.genesis().cloned(), term) else {
+        return JoinReply::NotNow;
+    };
     debug_assert_eq!(genesis.id(), id);
-    let term = replica
-        .members()
-        .account_of(joiner)
-        .and_then(|account| replica.members().account(&account)?.current_term());
-    let Some(term) = term else { return JoinReply::NotNow };
-    let Some(account) = replica.members().account_of(joiner) else { return JoinReply::NotNow };
-    let epochs = grants(replica, &account);
     JoinReply::Admitted(Admission { genesis, term, epochs, members })
-}
-
-/// Returns the secrets that a member may have.
-fn grants(replica: &Room, account: &AccountId) -> Vec<EpochGrant> {
-    let secrets = replica.secrets().filter(|(epoch, _)| replica.members().may_read(epoch, account));
-    let grants = secrets
-        .map(|(epoch, secret)| EpochGrant { epoch: *epoch, secret: Bytes32(*secret.as_bytes()) });
-    grants.take(limits::MAX_EPOCHS).collect()
 }

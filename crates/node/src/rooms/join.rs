@@ -6,8 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ayni_core::epoch::EpochSecret;
-use ayni_core::id::RoomId;
+use ayni_core::id::{PeerId, RoomId};
 use ayni_core::keys::Domain;
 use ayni_core::proto::{Admission, JoinClaim, JoinReply, JoinRequest, service};
 use ayni_core::room::{Accepted, Control, Kind, Room};
@@ -16,6 +15,7 @@ use ayni_core::wire;
 use tokio::sync::watch;
 
 use super::handle::RoomHandle;
+use super::keys;
 use crate::discovery::book::Source;
 use crate::error::{Error, Result};
 use crate::inner::Inner;
@@ -173,7 +173,7 @@ async fn await_first_sync(inner: &Arc<Inner>, ticket: &Ticket) {
         for PeerAddr { peer, .. } in &ticket.members {
             let Ok(link) = inner.connect(*peer).await else { continue };
             if let Ok(JoinReply::Admitted(admission)) = ask(inner, ticket, &link).await
-                && enter(inner, ticket, admission).await.is_ok()
+                && enter(inner, ticket, admission, link.peer()).await.is_ok()
             {
                 inner.sync_with(&link);
             }
@@ -193,10 +193,12 @@ async fn ask_all(inner: &Arc<Inner>, ticket: &Ticket) -> Option<std::result::Res
             Ok(JoinReply::Admitted(admission)) if is_over(inner, ticket, admission.term) => {
                 inner.sync_with(&link);
             }
-            Ok(JoinReply::Admitted(admission)) => match enter(inner, ticket, admission).await {
-                Ok(()) => return Some(Ok(link)),
-                Err(error) => tracing::warn!("an admission could not be used: {error}"),
-            },
+            Ok(JoinReply::Admitted(admission)) => {
+                match enter(inner, ticket, admission, link.peer()).await {
+                    Ok(()) => return Some(Ok(link)),
+                    Err(error) => tracing::warn!("an admission could not be used: {error}"),
+                }
+            }
             Ok(JoinReply::Expired) => return Some(Err("this ticket has expired".into())),
             Ok(JoinReply::UsedUp) => {
                 return Some(Err("this ticket was used as often as it may be".into()));
@@ -249,8 +251,13 @@ async fn ask(
     Ok(reply)
 }
 
-/// Takes an admission in: the room exists here from now on, empty but for its keys.
-async fn enter(inner: &Arc<Inner>, ticket: &Ticket, admission: Admission) -> Result<()> {
+/// Takes an admission by `from` in: the room exists here from now on, empty but for its keys.
+async fn enter(
+    inner: &Arc<Inner>,
+    ticket: &Ticket,
+    admission: Admission,
+    from: PeerId,
+) -> Result<()> {
     let genesis = &admission.genesis;
     if admission.check(ticket.room).is_err() || genesis.kind != Kind::Group {
         return Err(Error::Denied("the member answered with another room".into()));
@@ -267,7 +274,7 @@ async fn enter(inner: &Arc<Inner>, ticket: &Ticket, admission: Admission) -> Res
         let replica = Room::new(ticket.room, inner.me());
         inner.add_room(&RoomHandle::new(replica, 0, true))
     };
-    let secrets = admission.epochs.iter().map(|grant| EpochSecret::new(grant.secret.0)).collect();
+    let secrets = keys::open(inner, ticket.room, from, admission.epochs).await;
     room.learn(inner, secrets).await
 }
 

@@ -1,10 +1,10 @@
 //! Live delivery: new events go whole to gossip. Gossip is a hint, synchronisation is the truth.
 //!
-//! One task a room: it follows the room's topics as its epochs change, hands on what this node says,
-//! and takes in what others say. Events that do not fit in here are dropped: the next announcement
+//! One task a room: it follows the room's topics as its epochs change ([`Room::topics`] says which, and
+//! for how long), hands on what this node says, and takes in what others say. Events that do not fit in here are dropped: the next announcement
 //! on a synchronisation stream brings them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use ayni_core::room::Room;
 use ayni_core::wire;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use futures_util::stream::{FuturesUnordered, SelectAll};
+use futures_util::stream::{BoxStream, FuturesUnordered, SelectAll};
 use futures_util::{FutureExt, StreamExt};
-use iroh_gossip::api::{Event as GossipEvent, GossipReceiver, GossipSender, GossipTopic};
-use tokio::sync::mpsc;
+use iroh_gossip::api::{ApiError, Event as GossipEvent, GossipSender, GossipTopic};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::handle::RoomHandle;
@@ -29,8 +29,6 @@ use crate::transport::endpoint::endpoint_id;
 
 /// Own events that wait to be handed to gossip; further ones are left to synchronisation.
 const OUTBOX: usize = 256;
-/// Most topics of one room at a time (DESIGN.md 4: current epoch heads).
-const MAX_TOPICS: usize = 4;
 /// Members that gossip is told of when it joins a topic.
 const BOOTSTRAP: usize = 8;
 /// Events heard that are being stored at once: one commit takes many of them.
@@ -38,7 +36,8 @@ const STORING: usize = 64;
 /// Least time between two reasons to compare states that gossip gives: anyone on the topic can forge
 /// them.
 const POKE_PACE: Duration = Duration::from_secs(1);
-/// With no neighbor, gossip is told of the connected members this often: it does not heal alone.
+/// On a topic with no neighbor, gossip is told of the connected members this often: it does not heal
+/// alone. Topics whose time is over are left as often.
 const REJOIN: Duration = Duration::from_secs(5);
 
 /// What a room's live task is told.
@@ -66,11 +65,22 @@ pub(crate) fn start(inner: &Arc<Inner>, room: &Arc<RoomHandle>) -> mpsc::Sender<
     sender
 }
 
+/// A topic that this node takes part in, as long as this lives.
+struct Subscription {
+    sender: GossipSender,
+    neighbors: BTreeSet<PeerId>,
+    /// Ends what is heard on it: a topic is left when nobody sends or listens.
+    _listens: oneshot::Sender<()>,
+}
+
+/// What is heard, and on which topic.
+type Incoming = BoxStream<'static, (TopicId, Result<GossipEvent, ApiError>)>;
+
 struct Task {
     inner: Arc<Inner>,
     room: Arc<RoomHandle>,
-    topics: BTreeMap<TopicId, GossipSender>,
-    incoming: SelectAll<GossipReceiver>,
+    topics: BTreeMap<TopicId, Subscription>,
+    incoming: SelectAll<Incoming>,
     /// Events that are being stored; each ends with whether something before it is missing here.
     storing: FuturesUnordered<BoxFuture<'static, bool>>,
     pokes: Pace,
@@ -101,11 +111,13 @@ impl Task {
                     Some(Live::Connected(peer)) => self.join_peers(vec![peer]).await,
                     None => return,
                 },
-                Some(event) = self.incoming.next(),
+                Some((topic, event)) = self.incoming.next(),
                     if !self.incoming.is_empty() && self.storing.len() < STORING =>
                 {
-                    if let Ok(event) = event {
-                        self.heard(event);
+                    match event {
+                        Ok(event) => self.heard(topic, event),
+                        // Gossip gave it up: subscribed again soon.
+                        Err(_) => drop(self.topics.remove(&topic)),
                     }
                 }
                 Some(early) = self.storing.next(), if !self.storing.is_empty() => {
@@ -122,10 +134,8 @@ impl Task {
                     self.follow_topics().await;
                 }
                 _ = rejoin.tick() => {
-                    if self.room.lock().neighbors.is_empty() {
-                        let peers = self.inner.connected_members(&self.room);
-                        self.join_peers(peers).await;
-                    }
+                    self.follow_topics().await;
+                    self.rejoin().await;
                 }
             }
         }
@@ -151,41 +161,46 @@ impl Task {
 
     fn add(&mut self, topic: TopicId, subscribed: GossipTopic) {
         let (sender, receiver) = subscribed.split();
-        self.topics.insert(topic, sender);
-        self.incoming.push(receiver);
+        let (listens, ends) = oneshot::channel::<()>();
+        let heard = receiver.map(move |event| (topic, event)).take_until(ends);
+        self.incoming.push(heard.boxed());
+        let subscription = Subscription { sender, neighbors: BTreeSet::new(), _listens: listens };
+        self.topics.insert(topic, subscription);
     }
 
     fn wanted_topics(&self) -> Vec<TopicId> {
-        let state = self.room.lock();
-        if !state.room.am_member() {
-            return vec![];
-        }
-        let members = state.room.members();
-        let known = |id: &ayni_core::id::EpochId| state.room.secret(id);
-        let deepest =
-            members.epochs().filter(|(id, _)| known(id).is_some()).map(|(_, info)| info.depth);
-        let deepest = deepest.max();
-        let heads = members.epochs().filter(|(_, info)| Some(info.depth) == deepest);
-        let heads =
-            heads.filter_map(|(id, _)| known(id).map(|secret| secret.topic(state.room.id())));
-        // What this node publishes on need not be the deepest: that may not be permitted.
-        let own = state.room.topic();
-        let mut topics: Vec<TopicId> =
-            own.into_iter().chain(heads.filter(|topic| Some(*topic) != own)).collect();
-        topics.truncate(MAX_TOPICS);
-        topics
+        let (now, state) = (self.inner.now(), self.room.lock());
+        if state.room.am_member() { state.room.topics(now) } else { vec![] }
     }
 
     async fn join_peers(&mut self, peers: Vec<PeerId>) {
         let peers: Vec<_> = peers.iter().filter_map(endpoint_id).take(BOOTSTRAP).collect();
-        for sender in self.topics.values() {
+        for topic in self.topics.values() {
+            let _ = topic.sender.join_peers(peers.clone()).await;
+        }
+    }
+
+    /// Tells gossip of the connected members where it has no neighbor: a topic that was just begun has
+    /// none, whatever there is on another.
+    async fn rejoin(&mut self) {
+        let lonely = self.topics.values().filter(|topic| topic.neighbors.is_empty());
+        let lonely: Vec<_> = lonely.map(|topic| topic.sender.clone()).collect();
+        if lonely.is_empty() {
+            return;
+        }
+        let peers = self.inner.connected_members(&self.room);
+        let peers: Vec<_> = peers.iter().filter_map(endpoint_id).take(BOOTSTRAP).collect();
+        for sender in lonely {
             let _ = sender.join_peers(peers.clone()).await;
         }
     }
 
     async fn publish(&mut self, event: &Event) {
         let topic = self.room.lock().room.topic();
-        let Some(sender) = topic.and_then(|topic| self.topics.get(&topic)) else { return };
+        let Some(Subscription { sender, .. }) = topic.and_then(|topic| self.topics.get(&topic))
+        else {
+            return;
+        };
         if event.size() > MAX_GOSSIP_EVENT {
             let nonce = event.id().0.to_vec();
             let hint = wire::encode(&GossipFrame::Hint(nonce.into()));
@@ -196,15 +211,19 @@ impl Task {
         let _ = sender.broadcast(Bytes::from(message)).await;
     }
 
-    fn heard(&mut self, event: GossipEvent) {
+    fn heard(&mut self, topic: TopicId, event: GossipEvent) {
         match event {
             GossipEvent::NeighborUp(id) => {
                 let peer = PeerId(*id.as_bytes());
-                self.room.lock().neighbors.insert(peer);
+                if let Some(topic) = self.topics.get_mut(&topic) {
+                    topic.neighbors.insert(peer);
+                }
                 self.inner.meet(peer);
             }
             GossipEvent::NeighborDown(id) => {
-                self.room.lock().neighbors.remove(&PeerId(*id.as_bytes()));
+                if let Some(topic) = self.topics.get_mut(&topic) {
+                    topic.neighbors.remove(&PeerId(*id.as_bytes()));
+                }
             }
             GossipEvent::Received(message) => self.received(&message.content),
             GossipEvent::Lagged => self.poke(),

@@ -28,6 +28,11 @@ impl Pace {
         self.due = Some(due + self.interval);
         due.checked_sub(self.ahead).map_or(now, |at| at.max(now))
     }
+
+    /// Whether it is as if nothing had ever been counted.
+    pub(crate) fn is_rested(&self, now: Instant) -> bool {
+        self.due.is_none_or(|due| due <= now)
+    }
 }
 
 #[cfg(test)]

@@ -2,14 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use ayni_core::event::RawEvent;
+use ayni_core::event::{Event, RawEvent};
+use ayni_core::id::EpochId;
 use ayni_core::keys::Sig;
+use ayni_core::log::Lane;
 use ayni_core::proto::Gossip as Frame;
 use ayni_core::wire;
 use bytes::Bytes;
 use futures_util::StreamExt;
+use iroh::EndpointId;
 use iroh::address_lookup::memory::MemoryLookup;
-use iroh_gossip::api::GossipTopic;
+use iroh_gossip::api::{Event as GossipEvent, GossipTopic};
 use iroh_gossip::net::Gossip;
 
 use crate::support::member::{Member, raws};
@@ -30,13 +33,76 @@ async fn join_topic(member: &Member, home: &Home) -> (Gossip, GossipTopic) {
             }
         }
     });
+    let joined = subscribe(&gossip, member, home).await;
+    (gossip, joined)
+}
+
+/// Joins the topic on which an honest member would publish now.
+async fn subscribe(gossip: &Gossip, member: &Member, home: &Home) -> GossipTopic {
     let topic = member.room.topic().expect("a member has a key");
     let mut joined = gossip
         .subscribe(topic.0.into(), vec![addr(&home.node).await.id])
         .await
         .expect("subscribes");
     within("a gossip neighbor", joined.joined()).await.expect("joins");
-    (gossip, joined)
+    joined
+}
+
+/// Waits until a node's message comes by this topic; returns its epoch.
+async fn hears_of(topic: &mut GossipTopic, home: &Home) -> Option<EpochId> {
+    within("a message by gossip", async {
+        loop {
+            let event = topic.next().await.expect("goes on").expect("is sound");
+            let GossipEvent::Received(message) = event else { continue };
+            let Ok(Frame::Event(raw)) = wire::decode(&message.content) else { continue };
+            let event = Event::from_raw(raw).expect("whole");
+            let header = event.header();
+            if header.lane == Lane::Chat && header.device == home.node.identity().peer {
+                return header.epoch;
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn topics_follow_the_epochs_and_are_left_with_the_room() {
+    let stage = Stage::new().await;
+    let mut member = Member::join(&stage.a.node, &stage.ticket).await;
+    let removed = Member::join(&stage.a.node, &stage.ticket).await;
+    let (gossip, mut old) = join_topic(&member, &stage.a).await;
+    stage.a.node.say(stage.room, "before").await.expect("says");
+    let first = hears_of(&mut old, &stage.a).await;
+    assert_eq!(first, member.room.sealing_epoch().map(|(epoch, _)| epoch));
+
+    let account = removed.raw.cert.claim.account;
+    stage.a.node.remove_member(stage.room, account).await.expect("a founder");
+    member.pull().await;
+    assert_eq!(member.room.topic(), None, "the key is not here yet");
+    member.asks_for_keys(&stage.a.node).await;
+    let mut new = subscribe(&gossip, &member, &stage.a).await;
+    stage.a.node.say(stage.room, "after").await.expect("says");
+    let second = hears_of(&mut new, &stage.a).await;
+    assert_ne!(second, first);
+    assert_eq!(second, member.room.sealing_epoch().map(|(epoch, _)| epoch));
+    // On the one before it listens for an hour, and says nothing.
+    let said = member.says("by who has not heard", 1);
+    let whole = wire::encode(&Frame::Event(said[0].to_raw()));
+    old.broadcast(Bytes::from(whole)).await.expect("sends");
+    stage.a.shows(stage.room, "by who has not heard").await;
+
+    let node = EndpointId::from_bytes(stage.a.node.identity().peer.as_bytes()).expect("a key");
+    stage.a.node.leave(stage.room).await.expect("leaves");
+    for topic in [&mut old, &mut new] {
+        within("it leaves the topic", async {
+            while topic.next().await.expect("goes on").expect("sound")
+                != GossipEvent::NeighborDown(node)
+            {}
+        })
+        .await;
+    }
+    let _ = tokio::time::timeout(Duration::from_secs(1), gossip.shutdown()).await;
+    stage.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

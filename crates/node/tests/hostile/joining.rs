@@ -5,13 +5,12 @@ use std::collections::BTreeSet;
 use ayni::{InviteOptions, RoomId, Ticket};
 use ayni_core::keys::{AccountKey, InviteSecret, Sig};
 use ayni_core::proto::{
-    ContactReply, ContactRequest, JoinReply, JoinRequest, KeysReply, KeysRequest, Open, Opened,
-    Profile, service,
+    ContactReply, ContactRequest, JoinReply, JoinRequest, Open, Opened, Profile, service,
 };
 use ayni_core::ticket::{Addr, PeerAddr};
 use futures_util::future::join_all;
 
-use crate::support::member::{Member, ask, claim, nowhere};
+use crate::support::member::{ask, claim, nowhere};
 use crate::support::raw::{Frames, Raw, entropy, hello, send};
 use crate::support::{Stage, assert_flat, hears, resident, until, within};
 
@@ -117,27 +116,6 @@ async fn hazard_19_a_recorded_claim_is_of_no_use() {
     );
     stage.talks().await;
     newcomer.stop().await;
-    stage.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn hazard_17_keys_are_for_members() {
-    let stage = Stage::new().await;
-    let member = Member::join(&stage.a.node, &stage.ticket).await;
-    let epochs: Vec<_> = member.room.secrets().map(|(epoch, _)| *epoch).collect();
-    assert!(!epochs.is_empty());
-    let request = KeysRequest { epochs };
-    let mut stream = member.link.accepted(service::KEYS, Some(stage.room)).await;
-    stream.send(&request).await;
-    let reply: KeysReply = within("keys", stream.recv.next()).await.expect("a reply");
-    assert_eq!(reply.epochs.len(), request.epochs.len(), "a member is given them");
-
-    let stranger = Raw::new().await;
-    let link = stranger.link(&stage.a.node).await;
-    let (mut stream, opened) = link.open(service::KEYS, Some(stage.room)).await;
-    assert_eq!(opened, Opened::Refused);
-    stream.send(&request).await;
-    assert_eq!(within("the end", stream.recv.drained()).await, [0u8; 0], "nothing follows");
     stage.stop().await;
 }
 

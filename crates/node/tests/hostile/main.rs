@@ -7,6 +7,7 @@
 mod gossip;
 mod greeting;
 mod joining;
+mod keys;
 mod links;
 mod members;
 mod newer;

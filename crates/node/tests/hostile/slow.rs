@@ -3,15 +3,14 @@
 use std::time::{Duration, Instant};
 
 use ayni_core::frame;
-use ayni_core::keys::Bytes32;
-use ayni_core::proto::{
-    Admission, EpochGrant, Hello, JoinReply, JoinRequest, Open, Opened, service,
-};
+use ayni_core::keys::{Bytes32, DeviceClaim};
+use ayni_core::proto::{Admission, Hello, JoinReply, JoinRequest, Open, Opened, service};
+use ayni_core::sealed::Sealer;
 use ayni_core::sync::frame::{SyncFrame, Want, from_frontier};
 use futures_util::future::join_all;
 
 use crate::support::member::Member;
-use crate::support::raw::{Frames, Raw, hello, send};
+use crate::support::raw::{Frames, Raw, entropy, hello, send};
 use crate::support::{Stage, assert_flat, resident, within, within_time};
 
 /// How long a node waits for a frame that it is owed, and some time for it to act.
@@ -132,7 +131,8 @@ pub(crate) async fn admit_and_give_nothing(member: Member) {
             service::JOIN => {
                 let request: JoinRequest = frames.next().await.expect("a request");
                 assert_eq!(request.claim.room, member.room.id());
-                send(&mut answer, &JoinReply::Admitted(admission(&member))).await;
+                let admission = admission(&member, &request.claim.cert.claim);
+                send(&mut answer, &JoinReply::Admitted(admission)).await;
                 let _ = answer.finish();
             }
             service::SYNC => {
@@ -150,10 +150,10 @@ pub(crate) async fn admit_and_give_nothing(member: Member) {
     }
 }
 
-fn admission(member: &Member) -> Admission {
+fn admission(member: &Member, joiner: &DeviceClaim) -> Admission {
+    let mut sealer = Sealer::new(member.room.id(), member.raw.id(), entropy());
     let secrets = member.room.secrets();
-    let epochs = secrets
-        .map(|(epoch, secret)| EpochGrant { epoch: *epoch, secret: Bytes32(*secret.as_bytes()) });
+    let epochs = secrets.map(|(_, secret)| sealer.seal(secret, joiner).expect("a good key"));
     Admission {
         genesis: member.room.members().genesis().expect("here").clone(),
         term: 0,

@@ -1,12 +1,12 @@
 //! Joining by an invite, and handing over epoch secrets.
 
 use ayni_core::clock::Millis;
-use ayni_core::epoch::EpochSecret;
-use ayni_core::keys::Bytes32;
-use ayni_core::proto::{
-    Admission, EpochGrant, JoinClaim, JoinReply, JoinRequest, KeysReply, KeysRequest,
-};
+use ayni_core::id::{EpochId, PeerId};
+use ayni_core::keys::derive;
+use ayni_core::limits::MAX_EPOCHS;
+use ayni_core::proto::{Admission, JoinClaim, JoinReply, JoinRequest, KeysReply, KeysRequest};
 use ayni_core::room::{Admit, Control, Room};
+use ayni_core::sealed::SealedEpoch;
 use ayni_core::wire;
 
 use super::{Invited, Outgoing, Packet, Peer, PeerNo};
@@ -56,7 +56,7 @@ impl Peer {
         let Some(invite) = room.members().invite(&claim.invite) else {
             return (JoinReply::NotNow, vec![]);
         };
-        let account = claim.cert.claim.account;
+        let (account, device) = (claim.cert.claim.account, claim.cert.claim.device);
         let mut out = vec![];
         if !room.members().is_member_device(&claim.cert.claim.device) {
             if invite.is_expired(self.clock(now)) {
@@ -72,24 +72,38 @@ impl Peer {
                 Err(_) => return refused,
             }
         }
-        match self.admission(account) {
+        match self.admission(account, device) {
             Some(admission) => (JoinReply::Admitted(admission), out),
             None => refused,
         }
     }
 
-    fn admission(&self, account: ayni_core::id::AccountId) -> Option<Admission> {
+    fn admission(
+        &mut self,
+        account: ayni_core::id::AccountId,
+        device: PeerId,
+    ) -> Option<Admission> {
         let room = self.room()?;
         let genesis = room.members().genesis()?.clone();
         let term = room.members().account(&account)?.current_term()?;
-        let epochs = room.secrets().map(|(epoch, secret)| EpochGrant {
-            epoch: *epoch,
-            secret: Bytes32(*secret.as_bytes()),
-        });
-        Some(Admission { genesis, term, epochs: epochs.collect(), members: vec![] })
+        let epochs = self.hand_over(device, None)?;
+        Some(Admission { genesis, term, epochs, members: vec![] })
     }
 
-    pub(super) fn take_joined(&mut self, bytes: &[u8]) -> Vec<Outgoing> {
+    /// Seals what a device may have.
+    fn hand_over(
+        &mut self,
+        device: PeerId,
+        wanted: Option<&[EpochId]>,
+    ) -> Option<Vec<SealedEpoch>> {
+        let handover = self.room()?.handover(&device, wanted)?;
+        self.sealed += 1;
+        // Not from the dice: how often someone asks must not change what else happens in a run.
+        let parts = [&self.me.key.signing_secret()[..], &self.sealed.to_be_bytes()];
+        Some(handover.seal(derive("ayni sim sealing v1", &parts)))
+    }
+
+    pub(super) fn take_joined(&mut self, from: PeerNo, bytes: &[u8]) -> Vec<Outgoing> {
         let Ok(JoinReply::Admitted(admission)) = wire::decode::<JoinReply>(bytes) else {
             return vec![];
         };
@@ -105,15 +119,16 @@ impl Peer {
                 running.room = Some(Room::new(room, me));
             }
         }
-        for grant in admission.epochs {
-            self.learn(&grant);
+        for sealed in admission.epochs {
+            self.learn(from, &sealed);
         }
         vec![]
     }
 
     /// Asks `other` for the secrets that are missing here, if any are.
     pub fn ask_for_keys(&self, other: PeerNo) -> Option<Outgoing> {
-        let epochs = self.room()?.missing_secrets();
+        let mut epochs = self.room()?.missing_secrets();
+        epochs.truncate(MAX_EPOCHS);
         let request = KeysRequest { epochs };
         (!request.epochs.is_empty())
             .then(|| Outgoing { to: other, packet: Packet::Keys(wire::encode(&request)) })
@@ -121,36 +136,34 @@ impl Peer {
 
     pub(super) fn take_keys(&mut self, from: PeerNo, bytes: &[u8]) -> Vec<Outgoing> {
         let Ok(request) = wire::decode::<KeysRequest>(bytes) else { return vec![] };
-        let (Some(room), Some((device, _))) = (self.room(), self.others.get(&from)) else {
-            return vec![];
-        };
-        if request.check().is_err() || !room.members().is_member_device(device) {
+        let Some(device) = self.others.get(&from).map(|(device, _)| *device) else { return vec![] };
+        if request.check().is_err() {
             return vec![];
         }
-        let epochs = request.epochs.iter().filter_map(|epoch| {
-            Some(EpochGrant { epoch: *epoch, secret: Bytes32(*room.secret(epoch)?.as_bytes()) })
-        });
-        let reply = KeysReply { epochs: epochs.collect() };
+        let Some(epochs) = self.hand_over(device, Some(&request.epochs)) else { return vec![] };
+        let reply = KeysReply { epochs };
         vec![Outgoing { to: from, packet: Packet::Secrets(wire::encode(&reply)) }]
     }
 
-    pub(super) fn take_secrets(&mut self, bytes: &[u8]) -> Vec<Outgoing> {
+    pub(super) fn take_secrets(&mut self, from: PeerNo, bytes: &[u8]) -> Vec<Outgoing> {
         let Ok(reply) = wire::decode::<KeysReply>(bytes) else { return vec![] };
         if reply.check().is_ok() {
-            for grant in reply.epochs {
-                self.learn(&grant);
+            for sealed in reply.epochs {
+                self.learn(from, &sealed);
             }
         }
         vec![]
     }
 
-    /// Keeps a secret, if it is the one of the epoch that it is said to be of.
-    fn learn(&mut self, grant: &EpochGrant) {
-        let secret = EpochSecret::new(grant.secret.0);
+    /// Keeps a secret, if it was sealed for this device and is that of the epoch it names.
+    fn learn(&mut self, from: PeerNo, sealed: &SealedEpoch) {
+        let Some((sender, _)) = self.others.get(&from) else { return };
         let Some(room) = self.running.as_mut().and_then(|running| running.room.as_mut()) else {
             return;
         };
-        if secret.id(room.id()) == grant.epoch && room.learn_secret(secret.clone()) {
+        if let Ok(secret) = sealed.open(room.id(), *sender, &self.me.key)
+            && room.learn_secret(secret.clone())
+        {
             self.store.keep_secret(secret);
         }
     }

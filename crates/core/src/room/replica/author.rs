@@ -11,7 +11,7 @@ use crate::id::{EpochId, EventId};
 use crate::keys::{Bytes32, DeviceCert, DeviceKey, SIGNATURE_LEN};
 use crate::limits::{
     CONTROL_LOG_RESERVE_BYTES, CONTROL_LOG_RESERVE_EVENTS, MAX_CONTROL_DEPS, MAX_CONTROL_LOG_BYTES,
-    MAX_CONTROL_LOG_EVENTS, MAX_CUT_LOGS, MAX_EPOCH_PARENTS, MAX_HEADER,
+    MAX_CONTROL_LOG_EVENTS, MAX_CUT_LOGS, MAX_HEADER,
 };
 use crate::log::{Lane, LogId};
 use crate::room::control::Cites;
@@ -352,7 +352,7 @@ impl Room {
         self.author_control(key, &Control::Leave(cut), now)
     }
 
-    /// Mints an epoch with `secret`, a child of the deepest ones.
+    /// Mints an epoch with `secret`, which follows all that none follows yet.
     ///
     /// # Errors
     /// [`AuthorError::NotAMember`].
@@ -362,9 +362,7 @@ impl Room {
         secret: EpochSecret,
         now: Millis,
     ) -> Result<Accepted, AuthorError> {
-        let deepest = self.members.epochs().map(|(_, info)| info.depth).max();
-        let parents = self.members.epochs().filter(|(_, info)| Some(info.depth) == deepest);
-        let parents: Vec<EpochId> = parents.map(|(id, _)| *id).take(MAX_EPOCH_PARENTS).collect();
+        let parents = self.parents_for_minting();
         let wrap = |parent: &EpochId| {
             let parent = self.secrets.get(parent);
             Wrap(parent.map(|parent| secret.wrap(self.id, parent)).unwrap_or_default())

@@ -6,11 +6,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ayni::{Node, RoomId, Ticket};
 use ayni_core::chat::Chat;
-use ayni_core::epoch::EpochSecret;
 use ayni_core::event::{CheckedRun, Event, Header, RawEvent};
 use ayni_core::keys::Bytes32;
 use ayni_core::log::{Lane, LogId};
-use ayni_core::proto::{JoinClaim, JoinReply, JoinRequest, Opened, service};
+use ayni_core::proto::{
+    JoinClaim, JoinReply, JoinRequest, KeysReply, KeysRequest, Opened, service,
+};
 use ayni_core::room::Room;
 use ayni_core::sync::frame::{LogRuns, SyncFrame, Want};
 
@@ -46,8 +47,9 @@ impl Member {
         let reply = within("a reply to the join", stream.recv.next()).await.expect("a reply");
         let JoinReply::Admitted(admission) = reply else { panic!("not admitted: {reply:?}") };
         let mut room = Room::new(ticket.room, raw.id());
-        for grant in admission.epochs {
-            room.learn_secret(EpochSecret::new(grant.secret.0));
+        let from = node.identity().peer;
+        for sealed in admission.epochs {
+            room.learn_secret(sealed.open(ticket.room, from, &raw.device).expect("opens"));
         }
         let mut member = Self { raw, link, room };
         member.pull().await;
@@ -77,6 +79,18 @@ impl Member {
                 SyncFrame::Done(_) => return,
                 _ => {}
             }
+        }
+    }
+
+    /// Asks the node for the keys that are missing, honestly.
+    pub(crate) async fn asks_for_keys(&mut self, node: &Node) {
+        let epochs = self.room.missing_secrets();
+        let mut stream = self.link.accepted(service::KEYS, Some(self.room.id())).await;
+        stream.send(&KeysRequest { epochs }).await;
+        let reply: Option<KeysReply> = within("keys", stream.recv.next()).await;
+        for sealed in reply.expect("a member").epochs {
+            let opened = sealed.open(self.room.id(), node.identity().peer, &self.raw.device);
+            self.room.learn_secret(opened.expect("sealed for it"));
         }
     }
 
