@@ -8,9 +8,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ayni::Network;
 use ayni::service::ServiceLimits;
-use clap::{Args, Parser, Subcommand};
+use ayni::{Network, Role};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 /// Messages that `log` and `chat` show unless told otherwise: a screen or two.
@@ -69,10 +69,20 @@ pub(crate) enum Command {
         /// The new name
         new_name: String,
     },
-    /// Create, list and open rooms
+    /// Create, list, set up and open rooms
     Room {
         #[command(subcommand)]
         command: RoomCommand,
+    },
+    /// Change what members may do, and remove them
+    Member {
+        #[command(subcommand)]
+        command: MemberCommand,
+    },
+    /// List and revoke a room's invitations (`room invite` makes them)
+    Invite {
+        #[command(subcommand)]
+        command: InviteCommand,
     },
     /// Join a room with a ticket
     Join {
@@ -195,7 +205,26 @@ pub(crate) enum RoomCommand {
         name: String,
     },
     /// List the rooms
-    List,
+    List {
+        /// Also those that you left or were removed from
+        #[arg(long)]
+        all: bool,
+    },
+    /// Show a room and how it is set up
+    Show {
+        /// The room: its id, the start of its id, or its name
+        room: String,
+    },
+    /// Set a room up; admins and founders may
+    Set {
+        /// The room: its id, the start of its id, or its name
+        room: String,
+        /// What to set
+        key: SettingKey,
+        /// Its value: a text for name and topic; member, admin or founder for who-…; from-start or
+        /// from-joining for history
+        value: String,
+    },
     /// Print a ticket that lets others join
     Invite {
         /// The room: its id, the start of its id, or its name
@@ -206,9 +235,84 @@ pub(crate) enum RoomCommand {
         /// How long it can be used: 30m, 12h, 7d
         #[arg(long, value_name = "TIME", default_value = "7d", value_parser = lasting)]
         expires: Duration,
+        /// What who joins with it may do: member, or reader, who cannot write
+        #[arg(long, value_name = "ROLE", default_value_t = Role::Member, value_parser = joining)]
+        role: Role,
         /// Draw it as a QR code as well
         #[arg(long)]
         qr: bool,
+    },
+}
+
+/// What of a room can be set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SettingKey {
+    /// Its name
+    Name,
+    /// What it is about; an empty text takes it away
+    Topic,
+    /// Who may invite: member, admin or founder, and those above
+    WhoInvites,
+    /// Who may post: member, admin or founder, and those above
+    WhoPosts,
+    /// Who may pin messages: member, admin or founder, and those above
+    WhoPins,
+    /// What newcomers may read: from-start, or from-joining
+    History,
+}
+
+/// Commands about the members of a room.
+#[derive(Debug, Subcommand)]
+pub(crate) enum MemberCommand {
+    /// Give someone a higher role, or one again after leaving
+    Promote {
+        #[command(flatten)]
+        member: InRoom,
+        /// The role: member, admin or founder [default: the next one]
+        #[arg(long, value_name = "ROLE", value_parser = raised)]
+        to: Option<Role>,
+    },
+    /// Give someone a lower role
+    Demote {
+        #[command(flatten)]
+        member: InRoom,
+        /// The role: reader, member or admin [default: the next one]
+        #[arg(long, value_name = "ROLE", value_parser = lowered)]
+        to: Option<Role>,
+    },
+    /// Remove someone: they read nothing that is said from now on, and nothing they say counts
+    Remove {
+        #[command(flatten)]
+        member: InRoom,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+}
+
+/// Someone in a room.
+#[derive(Debug, Args)]
+pub(crate) struct InRoom {
+    /// The room: its id, the start of its id, or its name
+    pub(crate) room: String,
+    /// The member: its id, the start of its id, or its name
+    pub(crate) who: String,
+}
+
+/// Commands about invitations.
+#[derive(Debug, Subcommand)]
+pub(crate) enum InviteCommand {
+    /// List a room's invitations, open ones first
+    List {
+        /// The room: its id, the start of its id, or its name
+        room: String,
+    },
+    /// End an invitation: nobody joins with its ticket any more
+    Revoke {
+        /// The room: its id, the start of its id, or its name
+        room: String,
+        /// The invitation: its id, the start of its id, or its ticket
+        invite: String,
     },
 }
 
@@ -284,6 +388,26 @@ fn seconds() -> clap::builder::RangedU64ValueParser {
 /// What takes no time at all is no call.
 fn timeout() -> clap::builder::RangedU64ValueParser {
     clap::value_parser!(u64).range(1..=LONGEST_WAIT_S)
+}
+
+fn joining(text: &str) -> Result<Role, String> {
+    role(text, &[Role::Reader, Role::Member])
+}
+
+fn raised(text: &str) -> Result<Role, String> {
+    role(text, &[Role::Member, Role::Admin, Role::Founder])
+}
+
+fn lowered(text: &str) -> Result<Role, String> {
+    role(text, &[Role::Reader, Role::Member, Role::Admin])
+}
+
+fn role(text: &str, of: &[Role]) -> Result<Role, String> {
+    let found = of.iter().copied().find(|role| role.as_str() == text);
+    found.ok_or_else(|| {
+        let names: Vec<&str> = of.iter().map(|role| role.as_str()).collect();
+        format!("it can be {}", crate::output::or(&names))
+    })
 }
 
 fn lasting(text: &str) -> Result<Duration, String> {
@@ -401,6 +525,9 @@ mod tests {
         check(&Cli::command(), "ayni");
         for preset in ["internet", "lan", "loopback"] {
             assert!(DOCS.contains(&format!("`{preset}`")), "{preset}");
+        }
+        for key in SettingKey::value_variants().iter().filter_map(ValueEnum::to_possible_value) {
+            assert!(DOCS.contains(&format!("`{}`", key.get_name())), "{}", key.get_name());
         }
     }
 }

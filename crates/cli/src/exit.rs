@@ -107,6 +107,11 @@ pub(crate) fn keep_panics_short() {
     }));
 }
 
+/// Tells something beside the result, in one line on standard error.
+pub(crate) fn note(message: &str) {
+    complain(message);
+}
+
 /// Writes the line. If even that fails, nobody is there to be told.
 fn complain(message: &str) {
     let line: Vec<&str> = message.split_whitespace().collect();

@@ -21,10 +21,11 @@ mod timeline;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use ayni_web::api;
 use clap::Parser as _;
 
-use crate::args::{Cli, Command, RoomCommand};
-use crate::commands::{about, chat, demo, log, room, say, service, shell, up};
+use crate::args::{Cli, Command, InviteCommand, MemberCommand, RoomCommand};
+use crate::commands::{about, chat, demo, invite, log, member, room, say, service, shell, up};
 use crate::session::Session;
 
 /// The environment variable that says what to log.
@@ -63,12 +64,13 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Up(later)) => up::up(session, cli.up.merge(&later)).await,
         Some(Command::Id) => about::id(session).await,
         Some(Command::Name { new_name }) => about::name(session, &new_name).await,
-        Some(Command::Room { command: RoomCommand::Create { name } }) => {
-            room::create(session, &name).await
+        Some(Command::Room { command }) => run_room(session, command).await,
+        Some(Command::Member { command }) => run_member(session, command).await,
+        Some(Command::Invite { command: InviteCommand::List { room } }) => {
+            invite::list(session, &room).await
         }
-        Some(Command::Room { command: RoomCommand::List }) => room::list(session).await,
-        Some(Command::Room { command: RoomCommand::Invite { room, uses, expires, qr } }) => {
-            room::invite(session, &room, room::Invitation { uses, expires, qr }).await
+        Some(Command::Invite { command: InviteCommand::Revoke { room, invite } }) => {
+            invite::revoke(session, &room, &invite).await
         }
         Some(Command::Join { ticket, wait }) => room::join(session, &ticket, wait).await,
         Some(Command::Leave { room, yes }) => room::leave(session, &room, yes).await,
@@ -95,6 +97,27 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Demo { peers }) => demo::demo(session, peers).await,
         Some(Command::Completions { shell }) => shell::completions(session, shell),
         Some(Command::Man) => shell::man(session),
+    }
+}
+
+async fn run_room(session: &mut Session, command: RoomCommand) -> anyhow::Result<()> {
+    match command {
+        RoomCommand::Create { name } => room::create(session, &name).await,
+        RoomCommand::List { all } => room::list(session, all).await,
+        RoomCommand::Show { room } => room::show(session, &room).await,
+        RoomCommand::Set { room, key, value } => room::set(session, &room, key, value).await,
+        RoomCommand::Invite { room, uses, expires, role, qr } => {
+            let invitation = api::Invite { uses, expires_s: expires.as_secs(), role };
+            invite::make(session, &room, &invitation, qr).await
+        }
+    }
+}
+
+async fn run_member(session: &mut Session, command: MemberCommand) -> anyhow::Result<()> {
+    match command {
+        MemberCommand::Promote { member, to } => member::promote(session, &member, to).await,
+        MemberCommand::Demote { member, to } => member::demote(session, &member, to).await,
+        MemberCommand::Remove { member, yes } => member::remove(session, &member, yes).await,
     }
 }
 

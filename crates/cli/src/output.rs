@@ -180,6 +180,14 @@ pub(crate) fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
+/// Several words as one of them: `a, b or c`.
+pub(crate) fn or(words: &[&str]) -> String {
+    match words {
+        [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
+        words => words.concat(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,6 +228,13 @@ mod tests {
         assert_eq!((moment.day.as_str(), moment.time.as_str()), ("2026-03-01", "12:01"));
         assert_eq!(Moment::from_unix_ms(0).day, "1970-01-01");
         assert_eq!(Moment::from_unix_ms(u64::MAX).day, "9999-12-31");
+    }
+
+    #[test]
+    fn words_are_joined() {
+        assert_eq!(or(&["a"]), "a");
+        assert_eq!(or(&["a", "b"]), "a or b");
+        assert_eq!(or(&["a", "b", "c"]), "a, b or c");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use ayni::{EventId, RoomId};
+use ayni::{AccountId, EventId, RoomId};
 use ayni_web::api::{Event, Message, MessageKind};
 use ayni_web::client::Streaming;
 use ayni_web::{Client, ClientError};
@@ -44,8 +44,15 @@ pub(crate) enum Update {
     Message(Message),
     /// Someone became a member: the name.
     Joined(String),
-    /// Someone left: the name.
-    Left(String),
+    /// Someone left, or was removed.
+    Left {
+        /// Who.
+        account: AccountId,
+        /// The name.
+        name: String,
+        /// Whether someone else removed it.
+        removed: bool,
+    },
 }
 
 /// Follows one room.
@@ -132,8 +139,8 @@ impl Follower {
             Event::Joined { room, name, .. } if room == self.room => {
                 self.queue.push_back(Update::Joined(name));
             }
-            Event::Left { room, name, .. } if room == self.room => {
-                self.queue.push_back(Update::Left(name));
+            Event::Left { room, account_id, name, removed } if room == self.room => {
+                self.queue.push_back(Update::Left { account: account_id, name, removed });
             }
             Event::Lagged { .. } => self.stale = true,
             _ => {}
@@ -163,7 +170,7 @@ impl Follower {
 
 #[cfg(test)]
 mod tests {
-    use ayni::{AccountId, PeerId};
+    use ayni::PeerId;
 
     use super::*;
 

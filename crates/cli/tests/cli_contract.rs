@@ -52,6 +52,15 @@ fn a_usage_error_is_one_line_and_2() {
         &["room", "invite", "family", "--expires", "soon"],
         &["room", "invite", "family", "--expires", "0s"],
         &["room", "invite", "family", "--uses", "0"],
+        &["room", "invite", "family", "--role", "admin"],
+        &["room", "set", "family", "topic"],
+        &["room", "set", "family", "color", "red"],
+        &["room", "set", "family", "who-posts", "reader"],
+        &["room", "set", "family", "history", "none"],
+        &["member", "promote", "family"],
+        &["member", "promote", "family", "Beto", "--to", "reader"],
+        &["member", "demote", "family", "Beto", "--to", "founder"],
+        &["invite", "revoke", "family"],
         &["room", "invite", "family", "--qr", "--json"],
         &["log", "family", "--limit", "many"],
         &["--network", "mars", "id"],
@@ -168,6 +177,13 @@ fn every_command_that_takes_a_room_says_3_when_there_is_none() {
         &["members", "nowhere"],
         &["leave", "nowhere", "--yes"],
         &["room", "invite", "nowhere"],
+        &["room", "show", "nowhere"],
+        &["room", "set", "nowhere", "topic", "x"],
+        &["invite", "list", "nowhere"],
+        &["invite", "revoke", "nowhere", "abcd"],
+        &["member", "promote", "nowhere", "x"],
+        &["member", "demote", "nowhere", "x"],
+        &["member", "remove", "nowhere", "x", "--yes"],
         &["chat", "nowhere"],
         &["dm", "nobody", "x"],
         &["request", "nobody", "echo"],
@@ -224,9 +240,117 @@ fn a_room_that_was_left_takes_no_more_words() {
     let room = family(&folder);
     ayni(&folder, &["say", "family", "good bye"]).ok();
     ayni(&folder, &["leave", "family"]).ok();
-    let said = ayni(&folder, &["say", &room, "one more"]);
-    assert!([3, 4].contains(&said.code), "{said:?}");
+    let line = ayni(&folder, &["say", &room, "one more"]).fails(4);
+    assert!(line.contains("you left family"), "{line}");
     assert_eq!(texts(&folder, &room), ["good bye"], "what was said stays readable");
+    for args in [
+        &["leave", "family"][..],
+        &["room", "set", "family", "topic", "x"],
+        &["room", "invite", "family"],
+        &["chat", "family"],
+        &["member", "promote", "family", "nobody"],
+    ] {
+        let code = if args[0] == "member" { 3 } else { 4 };
+        ayni(&folder, args).fails(code);
+    }
+}
+
+#[test]
+fn a_room_that_was_left_is_shown_and_said_to_be_left() {
+    let folder = TempFolder::new();
+    let room = family(&folder);
+    ayni(&folder, &["say", "family", "good bye"]).ok();
+    let here = ayni(&folder, &["log", "family"]);
+    assert_eq!((here.code, here.stderr.as_str()), (0, ""), "nothing to say to a member");
+    ayni(&folder, &["leave", "family"]).ok();
+    for args in [
+        &["log", "family"][..],
+        &["log", "family", "--json"],
+        &["members", &room],
+        &["members", &room, "--json"],
+        &["room", "show", "family", "--json"],
+    ] {
+        let shown = ayni(&folder, args);
+        assert_eq!(shown.code, 0, "{args:?}");
+        assert_eq!(shown.stderr.lines().count(), 1, "{args:?}: {}", shown.stderr);
+        assert!(shown.stderr.contains("you left family"), "{args:?}: {}", shown.stderr);
+    }
+    assert_eq!(ayni(&folder, &["log", "family", "--json"]).json().len(), 1, "nothing but messages");
+
+    let listed = ayni(&folder, &["room", "list", "--json"]);
+    assert_eq!((listed.code, listed.stdout.as_str()), (0, ""));
+    assert!(listed.stderr.lines().count() == 1 && listed.stderr.contains("--all"), "{listed:?}");
+    let all = ayni(&folder, &["room", "list", "--all", "--json"]);
+    assert_eq!((all.code, all.stderr.as_str()), (0, ""));
+    let all = all.one();
+    assert_eq!((&all["room"], &all["standing"]), (&room.as_str().into(), &"left".into()));
+    assert!(all["role"].is_null());
+    assert!(ayni(&folder, &["room", "list", "--all"]).ok().contains("you left"));
+}
+
+#[test]
+fn what_is_set_is_shown() {
+    let folder = TempFolder::new();
+    let room = family(&folder);
+    let topic = "who brings the bread";
+    let settings = [
+        ("topic", topic),
+        ("who-invites", "admin"),
+        ("who-posts", "founder"),
+        ("who-pins", "admin"),
+        ("history", "from-joining"),
+        ("name", "kin"),
+    ];
+    for (key, value) in settings {
+        let told = ayni(&folder, &["room", "set", &room, key, value]).ok();
+        assert!(told.starts_with(key) && told.ends_with(value), "{told}");
+        let shown = ayni(&folder, &["room", "show", &room, "--json"]).one();
+        assert_eq!(shown[key.replace('-', "_")], value);
+        let lines = ayni(&folder, &["room", "show", &room]).ok();
+        let shown = lines.lines().any(|line| line.starts_with(key) && line.ends_with(value));
+        assert!(shown, "{lines}");
+    }
+    ayni(&folder, &["say", "kin", "by its new name"]).ok();
+    ayni(&folder, &["room", "set", "kin", "topic", ""]).ok();
+    assert_eq!(ayni(&folder, &["room", "show", "kin", "--json"]).one()["topic"], "");
+    for (key, value) in [("name", ""), ("name", " "), ("topic", "two\nlines")] {
+        ayni(&folder, &["room", "set", "kin", key, value]).fails(2);
+    }
+    ayni(&folder, &["room", "set", "kin", "topic", &"x".repeat(1025)]).fails(2);
+    let line = ayni(&folder, &["room", "set", "kin", "who-posts", "all"]).fails(2);
+    assert!(line.contains("member, admin or founder"), "{line}");
+    let line = ayni(&folder, &["room", "set", "kin", "color", "red"]).fails(2);
+    assert!(line.contains("topic") && line.contains("who-invites"), "{line}");
+}
+
+#[test]
+fn invitations_are_listed_and_revoked() {
+    let folder = TempFolder::new();
+    family(&folder);
+    let make = |more: &[&str]| {
+        ayni(&folder, &[&["room", "invite", "family", "--json"], more].concat()).one()
+    };
+    let (first, second) = (make(&[]), make(&["--role", "reader", "--uses", "2"]));
+    let list = || ayni(&folder, &["invite", "list", "family", "--json"]).json();
+    let listed = list();
+    assert_eq!(listed.len(), 2);
+    let of = |made: &Value| {
+        let found = list().into_iter().find(|listed| listed["invite"] == made["invite"]);
+        found.expect("listed")
+    };
+    assert_eq!((&of(&first)["role"], &of(&first)["uses"]), (&"member".into(), &Value::Null));
+    assert_eq!((&of(&second)["role"], &of(&second)["uses"]), (&"reader".into(), &2.into()));
+    let told = ayni(&folder, &["invite", "list", "family"]).ok();
+    assert_eq!(told.lines().filter(|line| line.contains("open, for ")).count(), 2, "{told}");
+
+    let id = first["invite"].as_str().expect("an id");
+    ayni(&folder, &["invite", "revoke", "family", &id[..3]]).fails(3);
+    ayni(&folder, &["invite", "revoke", "family", &id[..8]]).ok();
+    assert_eq!((&of(&first)["open"], &of(&second)["open"]), (&false.into(), &true.into()));
+    let ticket = second["ticket"].as_str().expect("a ticket");
+    let revoked = ayni(&folder, &["invite", "revoke", "family", ticket, "--json"]).one();
+    assert_eq!((&revoked["invite"], &revoked["open"]), (&second["invite"], &false.into()));
+    assert!(list().iter().all(|listed| listed["open"] == false));
 }
 
 // Messages

@@ -73,6 +73,23 @@ fn leaving_asks_and_takes_no_for_an_answer() {
 }
 
 #[test]
+fn removing_asks_about_who_was_found() {
+    let folder = TempFolder::new();
+    ayni(&folder, &["room", "create", "family"]).ok();
+    let mistyped = Terminal::open(&folder, "member remove family nobody");
+    let output = mistyped.end();
+    assert_eq!(output.code, 3);
+    assert!(!output.stdout.contains("[y/N]"), "{}", output.stdout);
+    let me = ayni(&folder, &["id", "--json"]).one();
+    let account = me["account_id"].as_str().expect("an id");
+    let mut terminal = Terminal::open(&folder, &format!("member remove family {}", &account[..8]));
+    terminal.wait_for(&format!("({})", &account[..16]));
+    terminal.wait_for("[y/N]");
+    terminal.enter("n\n");
+    assert_eq!(terminal.end().code, 1);
+}
+
+#[test]
 fn yes_answers_before_the_question() {
     let folder = TempFolder::new();
     ayni(&folder, &["room", "create", "family"]).ok();

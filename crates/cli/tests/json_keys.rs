@@ -32,6 +32,22 @@ const STATUS: &[&str] = &[
     "uptime_s",
     "version",
 ];
+const DETAILS: &[&str] = &[
+    "direct",
+    "history",
+    "members",
+    "name",
+    "role",
+    "room",
+    "standing",
+    "topic",
+    "unread",
+    "who_invites",
+    "who_pins",
+    "who_posts",
+];
+const INVITATION: &[&str] =
+    &["expires", "invite", "inviter", "name", "open", "role", "used", "uses"];
 const MESSAGE: &[&str] = &["author", "device", "event", "kind", "name", "room", "text", "time"];
 
 /// Asserts that the objects have exactly these keys, that only `nullable` ones are null, and that
@@ -53,15 +69,25 @@ fn check(heading: &str, objects: &[Value], keys: &[&str], nullable: &[&str]) {
 /// Asserts that the section of a command names each key.
 #[track_caller]
 fn documented(heading: &str, keys: &[&str], nullable: &[&str]) {
-    let start = format!("#### `{heading}");
-    let section = DOCS.split("\n#").find(|part| format!("\n#{part}").contains(&start));
-    let section = section.unwrap_or_else(|| panic!("docs/cli.md has no section {start}"));
-    let same = if section.contains("as `ayni id`") { ID } else { &[] };
+    let section = section_of(heading);
+    let named_in = |section: &str, key: &str| {
+        let mark = if nullable.contains(&key) { "?" } else { "" };
+        section.contains(&format!("`{key}{mark}`"))
+    };
+    // `JSON: as …` refers to the section of another command.
+    let same = section.split("JSON: as ").nth(1).and_then(|rest| rest.split('`').nth(1));
+    let same = same.map(section_of);
     for key in keys {
         let mark = if nullable.contains(key) { "?" } else { "" };
-        let named = section.contains(&format!("`{key}{mark}`")) || same.contains(key);
+        let named = named_in(section, key) || same.is_some_and(|same| named_in(same, key));
         assert!(named, "docs/cli.md does not name `{key}{mark}` under {heading}");
     }
+}
+
+fn section_of(heading: &str) -> &'static str {
+    let start = format!("#### `{heading}");
+    let section = DOCS.split("\n#").find(|part| format!("\n#{part}").contains(&start));
+    section.unwrap_or_else(|| panic!("docs/cli.md has no section {start}"))
 }
 
 #[test]
@@ -71,12 +97,21 @@ fn keys_of_commands_that_work_on_the_folder() {
     check("ayni id", &run(&["id"]), ID, &[]);
     check("ayni name", &run(&["name", "Ana"]), ID, &[]);
     check("ayni room create", &run(&["room", "create", "family"]), ROOM, &[]);
-    check("ayni room list", &run(&["room", "list"]), &["members", "name", "room", "unread"], &[]);
-    check("ayni room invite", &run(&["room", "invite", "family"]), &["ticket"], &[]);
+    let listed = &["members", "name", "role", "room", "standing", "unread"];
+    check("ayni room list", &run(&["room", "list"]), listed, &["role"]);
+    check("ayni room show", &run(&["room", "show", "family"]), DETAILS, &["role"]);
+    let set = run(&["room", "set", "family", "topic", "bread"]);
+    check("ayni room set", &set, DETAILS, &["role"]);
+    let made = run(&["room", "invite", "family"]);
+    check("ayni room invite", &made, &["invite", "ticket"], &[]);
+    check("ayni invite list", &run(&["invite", "list", "family"]), INVITATION, &["uses"]);
+    let invite = made[0]["invite"].as_str().expect("an id");
+    let revoked = run(&["invite", "revoke", "family", invite]);
+    check("ayni invite revoke", &revoked, INVITATION, &["uses"]);
     check("ayni say", &run(&["say", "family", "hi"]), &["event"], &[]);
     check("ayni broadcast", &run(&["broadcast", "hi"]), &["event", "room"], &[]);
     check("ayni log", &run(&["log", "family"]), MESSAGE, &[]);
-    let member = &["account_id", "devices", "founder", "me", "name", "online"];
+    let member = &["account_id", "devices", "founder", "me", "name", "online", "role"];
     check("ayni members", &run(&["members", "family"]), member, &[]);
     check("ayni status", &run(&["status"]), STATUS, &[]);
     check("ayni leave", &run(&["leave", "family"]), ROOM, &[]);
@@ -120,6 +155,14 @@ fn keys_of_commands_between_two_nodes() {
     check("ayni chat", &[chat.json_line(DEADLINE)], &["event"], &[]);
     for process in [provided, piped, forwarded] {
         assert_eq!(process.stop().code, 0);
+    }
+    let person = &["account_id", "name", "role"];
+    let host_run = |words: &[&str]| {
+        let args = [&["member"], words, &["family", guest_node.account_id(), "--json"]].concat();
+        ayni(&host, &args).json()
+    };
+    for word in ["promote", "demote", "remove"] {
+        check(&format!("ayni member {word}"), &host_run(&[word]), person, &["role"]);
     }
     drop((chat, guest_node));
 }

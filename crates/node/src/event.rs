@@ -28,7 +28,7 @@ pub enum Event {
         /// Its name.
         name: String,
     },
-    /// Someone left.
+    /// Someone left, or was removed.
     Left {
         /// The room.
         room: RoomId,
@@ -36,6 +36,8 @@ pub enum Event {
         account: AccountId,
         /// Its name.
         name: String,
+        /// Whether someone else removed it.
+        removed: bool,
     },
     /// A device of a member is shut out: it is proved to have signed two different events at one
     /// place, so someone copied it, or it lies. What it wrote from there on is void.

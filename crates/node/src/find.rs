@@ -3,15 +3,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ayni_core::id::{AccountId, PeerId, RoomId};
-use ayni_core::room::Kind;
+use ayni_core::id::{AccountId, InviteKey, PeerId, RoomId};
+use ayni_core::room::{Kind, MemberInfo};
+use ayni_core::ticket::Ticket;
 
 use crate::error::{Error, Result};
 use crate::inner::Inner;
 use crate::node::Who;
+use crate::rooms::RoomHandle;
 
 /// Fewest digits that count as the start of an id.
 const MIN_PREFIX: usize = 4;
+/// Digits of each id that an ambiguous word may mean: enough to be told apart and typed.
+const TOLD_DIGITS: usize = 16;
+/// Most of these that are told: what fits into a sentence.
+const MAX_TOLD: usize = 4;
 
 /// Finds a room.
 pub(crate) fn room(inner: &Inner, text: &str) -> Result<RoomId> {
@@ -54,6 +60,50 @@ pub(crate) fn who(inner: &Inner, text: &str) -> Result<Who> {
         }
     }
     choose("person", text, candidates.into_iter())
+}
+
+/// Finds an account of one room: a member, or, where nobody who is one has that name, someone who was.
+/// Who else is known here is not looked at, so a name need be unique in the room only.
+pub(crate) fn member(inner: &Inner, room: &RoomHandle, text: &str) -> Result<AccountId> {
+    let state = room.lock();
+    let members = state.room.members();
+    let id = text.parse::<AccountId>().ok();
+    let by_device = |id: AccountId| members.account_of(&PeerId(id.0));
+    if let Some(id) = id {
+        let known = members.account(&id).map(|_| id).or_else(|| by_device(id));
+        return known.ok_or_else(|| missing("member", text));
+    }
+    let names = |account: &AccountId, info: &MemberInfo| {
+        let own = info.name().map(str::to_owned);
+        own.into_iter().chain(inner.book.account_name(account)).collect::<Vec<_>>()
+    };
+    let (current, former): (Vec<_>, Vec<_>) =
+        members.accounts().partition(|(_, info)| info.is_member());
+    let is_named = |(account, info): &(&AccountId, &MemberInfo)| {
+        names(account, info).iter().any(|name| name == text)
+    };
+    let taken = current.iter().any(is_named);
+    let mut candidates = Vec::new();
+    for (account, info) in current.into_iter().chain(former) {
+        let names = if taken && !info.is_member() { vec![] } else { names(account, info) };
+        candidates.push((*account, account.to_string(), names));
+        candidates.extend(info.devices.keys().map(|it| (*account, it.to_string(), vec![])));
+    }
+    choose("member", text, candidates.into_iter())
+}
+
+/// Finds an invitation of a room by its key, the start of it, or its ticket.
+pub(crate) fn invite(room: &RoomHandle, text: &str) -> Result<InviteKey> {
+    let wanted = match text.trim().parse::<Ticket>() {
+        Ok(ticket) if ticket.room != room.id() => {
+            return Err(Error::NotFound("this ticket is of another room".into()));
+        }
+        Ok(ticket) => ticket.secret().key().to_string(),
+        Err(_) => text.to_owned(),
+    };
+    let state = room.lock();
+    let invites = state.room.members().invites();
+    choose("invitation", &wanted, invites.map(|(key, _)| (*key, key.to_string(), vec![])))
 }
 
 /// Returns all peers known, with the names by which they may be found.
@@ -148,11 +198,28 @@ fn choose<T: Copy + PartialEq>(
     match found.as_slice() {
         [one] => Ok(*one),
         [] => Err(missing(what, text)),
-        many => Err(Error::Invalid(format!(
-            "{text:?} fits {} of them: give more of the id of the {what}",
-            many.len()
-        ))),
+        many => Err(ambiguous(what, text, many, &candidates)),
     }
+}
+
+/// Says what an ambiguous word may mean.
+fn ambiguous<T: PartialEq>(
+    what: &str,
+    text: &str,
+    found: &[T],
+    candidates: &[(T, String, Vec<String>)],
+) -> Error {
+    let told = found.iter().take(MAX_TOLD).filter_map(|id| {
+        let (_, hex, names) = candidates.iter().find(|(candidate, _, _)| candidate == id)?;
+        let hex: String = hex.chars().take(TOLD_DIGITS).collect();
+        Some(names.first().map_or_else(|| hex.clone(), |name| format!("{name} ({hex})")))
+    });
+    let mut told: Vec<String> = told.collect();
+    if found.len() > MAX_TOLD {
+        told.push(format!("{} more", found.len() - MAX_TOLD));
+    }
+    let told = told.join(", ");
+    Error::Invalid(format!("{text:?} can be {told}: name the {what} by the start of its id"))
 }
 
 fn missing(what: &str, text: &str) -> Error {
@@ -208,7 +275,8 @@ mod tests {
         assert_eq!(find("cafe").ok(), Some(2), "a name that looks like an id");
         assert_eq!(find("aabbc").ok(), Some(1));
         assert_eq!(find("AABB00").ok(), Some(2));
-        assert!(matches!(find("ana"), Err(Error::Invalid(_))));
+        let Err(Error::Invalid(told)) = find("ana") else { panic!("ambiguous") };
+        assert!(told.contains("ana (aabbccdd), ana (cafe0000)"), "{told}");
         assert!(matches!(find("aabb"), Err(Error::Invalid(_))));
         assert!(matches!(find("aab"), Err(Error::NotFound(_))), "too short");
         assert!(matches!(find("nobody"), Err(Error::NotFound(_))));

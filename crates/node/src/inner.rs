@@ -492,7 +492,8 @@ impl Inner {
             }
             Effect::Left(account) => {
                 let name = room.member_name(account);
-                self.tell(Event::Left { room: room.id(), account: *account, name });
+                let removed = room.was_removed(account);
+                self.tell(Event::Left { room: room.id(), account: *account, name, removed });
                 self.callers_changed.notify_one();
             }
             Effect::Epoch(_) => self.want_secrets(room),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ayni_core::id::{AccountId, EventId, InviteKey, PeerId, RoomId};
-use ayni_core::room::Role;
+use ayni_core::room::{History, Role};
 
 use crate::builder::Network;
 
@@ -77,6 +77,30 @@ pub struct Member {
     pub me: bool,
     /// Whether a device of it is connected to this node now.
     pub online: bool,
+}
+
+/// Someone who is or was a member of a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    /// The account.
+    pub account: AccountId,
+    /// The name it gave itself, or the start of its id.
+    pub name: String,
+    /// What it may do, while it is a member.
+    pub role: Option<Role>,
+}
+
+/// How a room is set up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomSettings {
+    /// The least role that may invite.
+    pub who_invites: Role,
+    /// The least role that may post now.
+    pub who_posts: Role,
+    /// The least role that may pin messages.
+    pub who_pins: Role,
+    /// What newcomers may read.
+    pub history: History,
 }
 
 /// What a message is.

@@ -19,8 +19,9 @@ use crate::event::{Event, EventStream};
 use crate::inner::Inner;
 use crate::model::{
     Finding, Identity, InviteInfo, InviteOptions, Member, MessagePage, MessageQuery, PeerInfo,
-    RoomInfo, RoomKind, ServiceInfo, Status,
+    Person, RoomInfo, RoomKind, RoomSettings, ServiceInfo, Status,
 };
+use crate::rooms::standing::{self, Act};
 use crate::rooms::{RoomHandle, contact, govern, invite, join, messages};
 use crate::service::{Forward, Offer, Provided};
 use crate::services::{self, CallLimits};
@@ -127,6 +128,19 @@ impl Node {
         Ok(self.handle(room)?.info(&self.inner))
     }
 
+    /// Returns how a room is set up, but for its name and topic, which [`Self::room`] has.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn room_settings(&self, room: RoomId) -> Result<RoomSettings> {
+        Ok(standing::settings(&self.inner, &*self.handle(room)?))
+    }
+
+    /// Says of a refusal who could do it.
+    fn explain(&self, room: &RoomHandle, act: Act, error: Error) -> Error {
+        standing::explain(&self.inner, room, act, error)
+    }
+
     fn handle(&self, room: RoomId) -> Result<Arc<RoomHandle>> {
         self.inner
             .room(&room)
@@ -139,7 +153,9 @@ impl Node {
     /// [`Error::NotFound`]; [`Error::Denied`] when this account is not a member;
     /// [`Error::Invalid`] for a direct room.
     pub async fn invite(&self, room: RoomId, options: InviteOptions) -> Result<Ticket> {
-        invite::invite(&self.inner, &self.handle(room)?, &options).await
+        let room = self.handle(room)?;
+        let invited = invite::invite(&self.inner, &room, &options).await;
+        invited.map_err(|error| self.explain(&room, Act::Invite, error))
     }
 
     /// Joins a room: returns when its members and newest messages are here. Joining a room that one
@@ -157,7 +173,9 @@ impl Node {
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Denied`] when this account is not a member.
     pub async fn leave(&self, room: RoomId) -> Result<()> {
-        govern::author(&self.inner, &self.handle(room)?, Room::author_leave).await.map(drop)
+        let room = self.handle(room)?;
+        let left = govern::author(&self.inner, &room, Room::author_leave).await.map(drop);
+        left.map_err(|error| self.explain(&room, Act::Leave, error))
     }
 
     /// Returns the members of a room, in the order of their ids.
@@ -167,6 +185,14 @@ impl Node {
     pub fn members(&self, room: RoomId) -> Result<Vec<Member>> {
         let room = self.handle(room)?;
         Ok(status::members(&self.inner, &room))
+    }
+
+    /// Returns what someone is in a room: a member, or who was one.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn person(&self, room: RoomId, account: AccountId) -> Result<Person> {
+        standing::person(&self.inner, &*self.handle(room)?, &account)
     }
 
     /// Gives a member a role, or someone who left or was removed a new membership. To lower someone's
@@ -179,7 +205,8 @@ impl Node {
         let set = govern::author(&self.inner, &room, |replica, device, now| {
             replica.author_role(device, account, role, now)
         });
-        set.await.map(drop)
+        let set = set.await.map(drop);
+        set.map_err(|error| self.explain(&room, Act::Role(account, role), error))
     }
 
     /// Removes a member: it reads nothing that is said from now on, and what it says does not count.
@@ -187,7 +214,9 @@ impl Node {
     /// # Errors
     /// As [`Self::set_role`].
     pub async fn remove_member(&self, room: RoomId, account: AccountId) -> Result<()> {
-        govern::remove(&self.inner, &self.handle(room)?, account).await
+        let room = self.handle(room)?;
+        let removed = govern::remove(&self.inner, &room, account).await;
+        removed.map_err(|error| self.explain(&room, Act::Remove(account), error))
     }
 
     /// Sets a room up in one respect.
@@ -195,11 +224,11 @@ impl Node {
     /// # Errors
     /// As [`Self::set_role`]; [`Error::Invalid`] for a value beyond its limits.
     pub async fn set_room(&self, room: RoomId, setting: Setting) -> Result<()> {
-        let room = self.handle(room)?;
+        let (room, setting) = (self.handle(room)?, standing::check(setting)?);
         let set = govern::author(&self.inner, &room, |replica, device, now| {
             replica.author_setting(device, &setting, now)
         });
-        set.await.map(drop)
+        set.await.map(drop).map_err(|error| self.explain(&room, Act::Set, error))
     }
 
     /// Returns the invitations of a room, open ones first, the newest to expire first.
@@ -220,7 +249,8 @@ impl Node {
         let revoked = govern::author(&self.inner, &room, |replica, device, now| {
             replica.author_revoke(device, invite, now)
         });
-        revoked.await.map(drop)
+        let revoked = revoked.await.map(drop);
+        revoked.map_err(|error| self.explain(&room, Act::Revoke, error))
     }
 
     // Messages
@@ -234,7 +264,9 @@ impl Node {
     pub async fn say(&self, room: RoomId, text: &str) -> Result<EventId> {
         let chat =
             Chat::message(text).map_err(|error: TextError| Error::Invalid(error.to_string()))?;
-        govern::say(&self.inner, &self.handle(room)?, &chat).await
+        let room = self.handle(room)?;
+        let said = govern::say(&self.inner, &room, &chat).await;
+        said.map_err(|error| self.explain(&room, Act::Say, error))
     }
 
     /// Says something in every room that this account is a member of.
@@ -331,6 +363,23 @@ impl Node {
     /// As [`Self::find_room`].
     pub fn find_who(&self, text: &str) -> Result<Who> {
         find::who(&self.inner, text)
+    }
+
+    /// Finds someone in a room, a member or who was one, as [`Self::find_room`] finds rooms. A name need
+    /// be unique among the members only.
+    ///
+    /// # Errors
+    /// As [`Self::find_room`].
+    pub fn find_member(&self, room: RoomId, text: &str) -> Result<AccountId> {
+        find::member(&self.inner, &*self.handle(room)?, text)
+    }
+
+    /// Finds an invitation of a room by its key, the start of it (4 digits or more), or its ticket.
+    ///
+    /// # Errors
+    /// As [`Self::find_room`].
+    pub fn find_invite(&self, room: RoomId, text: &str) -> Result<InviteKey> {
+        find::invite(&*self.handle(room)?, text)
     }
 
     // Services

@@ -5,11 +5,14 @@
 //! gain keys, so a client ignores those that it does not know.
 
 mod convert;
+mod rooms;
 
 use std::net::SocketAddr;
 
 use ayni::{AccountId, EventId, PeerId, RoomId};
 use serde::{Deserialize, Serialize};
+
+pub use rooms::*;
 
 /// Time that an invitation lasts where nothing else was said: seven days, in seconds.
 pub const INVITE_EXPIRES_S: u64 = 7 * 24 * 60 * 60;
@@ -31,37 +34,6 @@ pub struct Id {
     pub account_id: AccountId,
     /// The name shown to others.
     pub name: String,
-}
-
-/// One room in a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Room {
-    /// The room.
-    #[serde(with = "text")]
-    pub room: RoomId,
-    /// Its name; for a direct room the other member's.
-    pub name: String,
-    /// How many accounts are members.
-    pub members: usize,
-    /// How many messages of others were not listed yet.
-    pub unread: u64,
-}
-
-/// A room that was made or joined.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RoomRef {
-    /// The room.
-    #[serde(with = "text")]
-    pub room: RoomId,
-    /// Its name.
-    pub name: String,
-}
-
-/// An invitation. The text is a secret: who has it can join.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ticket {
-    /// The ticket's text.
-    pub ticket: String,
 }
 
 /// A message that is durable here.
@@ -130,25 +102,6 @@ pub enum MessageKind {
     /// From a newer version.
     #[serde(other)]
     Unknown,
-}
-
-/// One member of a room.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Member {
-    /// The account.
-    #[serde(with = "text")]
-    pub account_id: AccountId,
-    /// Its devices known to the room.
-    #[serde(with = "text::list")]
-    pub devices: Vec<PeerId>,
-    /// The name it gave itself, or the start of its id.
-    pub name: String,
-    /// Whether it founded the room.
-    pub founder: bool,
-    /// Whether it is this node's own account.
-    pub me: bool,
-    /// Whether a device of it is connected to this node now.
-    pub online: bool,
 }
 
 /// How a peer is reached at the moment.
@@ -267,7 +220,7 @@ pub enum Event {
         /// Its name.
         name: String,
     },
-    /// Someone left.
+    /// Someone left, or was removed.
     Left {
         /// The room.
         #[serde(with = "text")]
@@ -277,6 +230,9 @@ pub enum Event {
         account_id: AccountId,
         /// Its name.
         name: String,
+        /// Whether someone else removed it.
+        #[serde(default)]
+        removed: bool,
     },
     /// A peer connected.
     PeerUp {
@@ -356,18 +312,6 @@ pub struct Named {
     pub name: String,
 }
 
-/// Body of `POST /api/v1/rooms/{room}/invites`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Invite {
-    /// How many accounts may join with it; `null`: any number.
-    #[serde(default)]
-    pub uses: Option<u32>,
-    /// How long it can be used, in seconds.
-    #[serde(default = "default_expires_s")]
-    pub expires_s: u64,
-}
-
 /// Body of `POST /api/v1/join`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -405,7 +349,7 @@ fn default_wait_s() -> u64 {
     JOIN_WAIT_S
 }
 
-/// Ids as their text form.
+/// Ids and roles as their text form.
 mod text {
     use std::fmt::Display;
     use std::str::FromStr;
@@ -422,6 +366,30 @@ mod text {
         D: Deserializer<'de>,
     {
         String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+
+    pub(super) mod option {
+        use std::fmt::Display;
+        use std::str::FromStr;
+
+        use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+        #[allow(clippy::ref_option, reason = "serde hands the field over as it is")]
+        pub(in crate::api) fn serialize<T: Display, S: Serializer>(
+            value: &Option<T>,
+            to: S,
+        ) -> Result<S::Ok, S::Error> {
+            value.as_ref().map(T::to_string).serialize(to)
+        }
+
+        pub(in crate::api) fn deserialize<'de, T, D>(from: D) -> Result<Option<T>, D::Error>
+        where
+            T: FromStr<Err: Display>,
+            D: Deserializer<'de>,
+        {
+            let text = Option::<String>::deserialize(from)?;
+            text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
+        }
     }
 
     pub(super) mod list {

@@ -1,27 +1,30 @@
 //! The JSON text of every shape: keys are only ever added.
 
-use ayni::{AccountId, EventId, PeerId, RoomId};
+use ayni::{AccountId, EventId, InviteKey, PeerId, Role, RoomId};
 use ayni_web::api::{
-    Address, Direct, Done, ErrorCode, ErrorDetail, Event, Failure, Finding, Id, Invite, Join,
-    Member, Message, MessageKind, Named, Peer, PeerPath, Posted, PostedDirect, PostedRoom, Room,
-    RoomRef, Service, Status, Text, Ticket,
+    Address, Direct, Done, ErrorCode, ErrorDetail, Event, Failure, Finding, GiveRole, History, Id,
+    Invitation, Invite, Join, Member, Message, MessageKind, Named, Peer, PeerPath, Person, Posted,
+    PostedDirect, PostedRoom, Remove, Revoke, Room, RoomDetails, RoomRef, Service, Setting,
+    Standing, Status, Text, Ticket,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Ids in the expected texts: `P` a peer, `A` an account, `R` a room, `E` an event.
+/// Ids in the expected texts: `P` a peer, `A` an account, `R` a room, `E` an event, `I` an invite.
 fn ids(text: &str) -> String {
     let id = |digits: &str| format!("\"{}\"", digits.repeat(32));
     text.replace("\"P\"", &id("0a"))
         .replace("\"A\"", &id("0b"))
         .replace("\"R\"", &id("0c"))
         .replace("\"E\"", &id("0d"))
+        .replace("\"I\"", &id("0e"))
 }
 
 const PEER: PeerId = PeerId([0x0a; 32]);
 const ACCOUNT: AccountId = AccountId([0x0b; 32]);
 const ROOM: RoomId = RoomId([0x0c; 32]);
 const EVENT: EventId = EventId([0x0d; 32]);
+const INVITE: InviteKey = InviteKey([0x0e; 32]);
 
 /// Asserts the text, and that reading it gives the value back.
 #[track_caller]
@@ -62,11 +65,53 @@ fn who_a_node_is() {
 fn rooms() {
     let name = || String::from("den");
     golden(
-        &Room { room: ROOM, name: name(), members: 3, unread: 2 },
-        r#"{"room":"R","name":"den","members":3,"unread":2}"#,
+        &Room {
+            room: ROOM,
+            name: name(),
+            members: 3,
+            unread: 2,
+            standing: Standing::Removed,
+            role: None,
+        },
+        r#"{"room":"R","name":"den","members":3,"unread":2,"standing":"removed","role":null}"#,
     );
+    golden(
+        &RoomDetails {
+            room: ROOM,
+            name: name(),
+            topic: "bread".into(),
+            direct: false,
+            members: 3,
+            unread: 2,
+            standing: Standing::Joined,
+            role: Some(Role::Founder),
+            who_invites: Role::Member,
+            who_posts: Role::Admin,
+            who_pins: Role::Founder,
+            history: History::FromStart,
+        },
+        r#"{"room":"R","name":"den","topic":"bread","direct":false,"members":3,"unread":2,"standing":"joined","role":"founder","who_invites":"member","who_posts":"admin","who_pins":"founder","history":"from-start"}"#,
+    );
+    golden(&Standing::Left, r#""left""#);
+    golden(&History::FromJoining, r#""from-joining""#);
     golden(&RoomRef { room: ROOM, name: name() }, r#"{"room":"R","name":"den"}"#);
-    golden(&Ticket { ticket: "ayniabc".into() }, r#"{"ticket":"ayniabc"}"#);
+    golden(
+        &Ticket { ticket: "ayniabc".into(), invite: INVITE },
+        r#"{"ticket":"ayniabc","invite":"I"}"#,
+    );
+    golden(
+        &Invitation {
+            invite: INVITE,
+            inviter: ACCOUNT,
+            name: "Rosa".into(),
+            role: Role::Reader,
+            uses: None,
+            used: 2,
+            expires: 1_700_000_000_123,
+            open: true,
+        },
+        r#"{"invite":"I","inviter":"A","name":"Rosa","role":"reader","uses":null,"used":2,"expires":1700000000123,"open":true}"#,
+    );
     golden(&Posted { event: EVENT }, r#"{"event":"E"}"#);
     golden(&PostedDirect { event: EVENT, room: ROOM }, r#"{"event":"E","room":"R"}"#);
     golden(&PostedRoom { room: ROOM, event: EVENT }, r#"{"room":"R","event":"E"}"#);
@@ -89,11 +134,20 @@ fn members_and_peers() {
             account_id: ACCOUNT,
             devices: vec![PEER],
             name: "Rosa".into(),
+            role: Role::Founder,
             founder: true,
             me: false,
             online: true,
         },
-        r#"{"account_id":"A","devices":["P"],"name":"Rosa","founder":true,"me":false,"online":true}"#,
+        r#"{"account_id":"A","devices":["P"],"name":"Rosa","role":"founder","founder":true,"me":false,"online":true}"#,
+    );
+    golden(
+        &Person { account_id: ACCOUNT, name: "Rosa".into(), role: Some(Role::Admin) },
+        r#"{"account_id":"A","name":"Rosa","role":"admin"}"#,
+    );
+    golden(
+        &Person { account_id: ACCOUNT, name: "Rosa".into(), role: None },
+        r#"{"account_id":"A","name":"Rosa","role":null}"#,
     );
     golden(
         &Peer { peer_id: PEER, name: None, path: PeerPath::None, lan: false, rtt_ms: None },
@@ -155,8 +209,8 @@ fn events() {
         r#"{"type":"joined","room":"R","account_id":"A","name":"Rosa"}"#,
     );
     golden(
-        &Event::Left { room: ROOM, account_id: ACCOUNT, name: name() },
-        r#"{"type":"left","room":"R","account_id":"A","name":"Rosa"}"#,
+        &Event::Left { room: ROOM, account_id: ACCOUNT, name: name(), removed: true },
+        r#"{"type":"left","room":"R","account_id":"A","name":"Rosa","removed":true}"#,
     );
     golden(&Event::PeerUp { peer_id: PEER }, r#"{"type":"peer_up","peer_id":"P"}"#);
     golden(&Event::PeerDown { peer_id: PEER }, r#"{"type":"peer_down","peer_id":"P"}"#);
@@ -187,8 +241,20 @@ fn failures() {
 #[test]
 fn requests() {
     golden(&Named { name: "den".into() }, r#"{"name":"den"}"#);
-    golden(&Invite { uses: None, expires_s: 604_800 }, r#"{"uses":null,"expires_s":604800}"#);
-    golden(&Invite { uses: Some(3), expires_s: 5 }, r#"{"uses":3,"expires_s":5}"#);
+    golden(&Invite::default(), r#"{"uses":null,"expires_s":604800,"role":"member"}"#);
+    golden(
+        &Invite { uses: Some(3), expires_s: 5, role: Role::Reader },
+        r#"{"uses":3,"expires_s":5,"role":"reader"}"#,
+    );
+    golden(&Revoke { invite: "0e0e".into() }, r#"{"invite":"0e0e"}"#);
+    golden(&GiveRole { who: "Rosa".into(), role: Role::Admin }, r#"{"who":"Rosa","role":"admin"}"#);
+    golden(&Remove { who: "Rosa".into() }, r#"{"who":"Rosa"}"#);
+    golden(&Setting::Name("den".into()), r#"{"name":"den"}"#);
+    golden(&Setting::Topic("bread".into()), r#"{"topic":"bread"}"#);
+    golden(&Setting::WhoInvites(Role::Admin), r#"{"who_invites":"admin"}"#);
+    golden(&Setting::WhoPosts(Role::Member), r#"{"who_posts":"member"}"#);
+    golden(&Setting::WhoPins(Role::Founder), r#"{"who_pins":"founder"}"#);
+    golden(&Setting::History(History::FromJoining), r#"{"history":"from-joining"}"#);
     golden(&Join { ticket: "ayniabc".into(), wait_s: 30 }, r#"{"ticket":"ayniabc","wait_s":30}"#);
     golden(&Text { text: "hello".into() }, r#"{"text":"hello"}"#);
     golden(&Direct { who: "Rosa".into(), text: "x".into() }, r#"{"who":"Rosa","text":"x"}"#);
@@ -197,7 +263,11 @@ fn requests() {
 #[test]
 fn what_a_request_leaves_out_has_a_default_and_what_it_mistypes_is_refused() {
     let invite: Invite = serde_json::from_str("{}").expect("all has a default");
-    assert_eq!(invite, Invite { uses: None, expires_s: 604_800 });
+    assert_eq!(invite, Invite { uses: None, expires_s: 604_800, role: Role::Member });
+    assert!(serde_json::from_str::<Invite>(r#"{"role":"king"}"#).is_err());
+    for two_or_none in [r#"{"name":"a","topic":"b"}"#, "{}", r#"{"colour":"red"}"#] {
+        assert!(serde_json::from_str::<Setting>(two_or_none).is_err(), "{two_or_none}");
+    }
     let join: Join = serde_json::from_str(r#"{"ticket":"x"}"#).expect("the wait has a default");
     assert_eq!(join.wait_s, 30);
     assert!(serde_json::from_str::<Invite>(r#"{"use":1}"#).is_err());

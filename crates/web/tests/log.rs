@@ -6,6 +6,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use ayni_web::api::{Invite, Setting};
 use common::Api;
 use futures_util::StreamExt;
 use tracing_subscriber::filter::LevelFilter;
@@ -39,8 +40,11 @@ async fn hazard_33_the_log_has_no_text_ticket_token_or_address() {
     let mut events = api.client.events().await.expect("subscribed");
     api.client.create_room("hidden-den").await.expect("a room");
     api.client.say("hidden-den", "hidden-text").await.expect("said");
-    let week = Duration::from_hours(7 * 24);
-    let ticket = api.client.invite("hidden-den", None, week).await.expect("a ticket").ticket;
+    let topic = Setting::Topic("hidden-topic".into());
+    api.client.set_room("hidden-den", &topic).await.expect("a founder");
+    api.client.person("hidden-den", "hidden-nobody").await.expect_err("nobody");
+    let ticket =
+        api.client.invite("hidden-den", &Invite::default()).await.expect("a ticket").ticket;
     let wait = Duration::from_secs(1);
     api.client.join(&ticket, wait).await.expect("a member already");
     let mut damaged = ticket.clone();

@@ -4,12 +4,13 @@ mod common;
 
 use std::time::Duration;
 
+use ayni::Role;
 use ayni::limits::MAX_TEXT;
 use ayni_web::ClientError;
-use ayni_web::api::{ErrorCode, Message, MessageKind};
+use ayni_web::api::{ErrorCode, History, Invite, Message, MessageKind, Setting, Standing};
 use ayni_web::client::Result;
 use bytes::Bytes;
-use common::Api;
+use common::{Api, ROUTES};
 use futures_util::TryStreamExt;
 
 const UNKNOWN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -67,7 +68,7 @@ async fn a_room_is_made_spoken_in_and_left() {
     assert_eq!(messages[0].kind, MessageKind::Message);
     assert_eq!(messages[0].text, "¡hola!\n\"quoted\" \u{1}");
 
-    let rooms = api.client.rooms().await.expect("a list");
+    let rooms = api.client.rooms(false).await.expect("a list");
     assert_eq!(rooms.len(), 1);
     assert_eq!((rooms[0].room, rooms[0].members, rooms[0].unread), (room.room, 1, 0));
     let members = api.client.members(name).await.expect("a list");
@@ -79,7 +80,93 @@ async fn a_room_is_made_spoken_in_and_left() {
     api.client.mark_read(name).await.expect("marked");
 
     api.client.leave(name).await.expect("left");
-    assert!(api.client.rooms().await.expect("a list").is_empty());
+    assert!(api.client.rooms(false).await.expect("a list").is_empty());
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn a_room_is_set_up_and_stays_readable_after_leaving() {
+    let api = Api::start().await;
+    let client = &api.client;
+    client.create_room("den").await.expect("a room");
+    let settings = [
+        Setting::Topic(" bread ".into()),
+        Setting::WhoInvites(Role::Admin),
+        Setting::WhoPosts(Role::Founder),
+        Setting::WhoPins(Role::Admin),
+        Setting::History(History::FromJoining),
+        Setting::Name("cueva".into()),
+    ];
+    for setting in &settings {
+        client.set_room("den", setting).await.expect("a founder");
+    }
+    let room = client.room("cueva").await.expect("by its new name");
+    assert_eq!((room.name.as_str(), room.topic.as_str()), ("cueva", "bread"));
+    assert_eq!((room.who_invites, room.who_posts), (Role::Admin, Role::Founder));
+    assert_eq!((room.who_pins, room.history), (Role::Admin, History::FromJoining));
+    assert_eq!(
+        (room.standing, room.role, room.direct),
+        (Standing::Joined, Some(Role::Founder), false)
+    );
+    let wrong = [
+        Setting::Name(" ".into()),
+        Setting::Name("x".repeat(129)),
+        Setting::Topic("x".repeat(1025)),
+        Setting::Topic("two\nlines".into()),
+        Setting::WhoPosts(Role::Reader),
+    ];
+    for setting in &wrong {
+        assert_eq!(
+            code(client.set_room("cueva", setting).await),
+            ErrorCode::Invalid,
+            "{setting:?}"
+        );
+    }
+    client.leave("cueva").await.expect("left");
+    let left = client.room("cueva").await.expect("still here");
+    assert_eq!((left.standing, left.role, left.members), (Standing::Left, None, 0));
+    assert!(client.rooms(false).await.expect("a list").is_empty());
+    assert_eq!(client.rooms(true).await.expect("a list")[0].standing, Standing::Left);
+    assert_eq!(code(client.set_room("cueva", &settings[0]).await), ErrorCode::Denied);
+    assert_eq!(code(client.leave("cueva").await), ErrorCode::Denied);
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn people_and_invitations_are_found_and_refusals_keep_their_code() {
+    let api = Api::start().await;
+    let client = &api.client;
+    client.create_room("den").await.expect("a room");
+    client.set_name("Rosa").await.expect("a name");
+    let id = client.id().await.expect("known");
+    for who in [&id.account_id.to_string(), &id.peer_id.to_string(), &id.peer_id.short()] {
+        let person = client.person("den", who).await.expect("oneself");
+        assert_eq!((person.account_id, person.role), (id.account_id, Some(Role::Founder)));
+    }
+    assert_eq!(code(client.person("den", "nobody").await), ErrorCode::NotFound);
+    let me = id.account_id.to_string();
+    assert_eq!(code(client.remove_member("den", &me).await), ErrorCode::Invalid);
+    assert_eq!(code(client.remove_member("den", UNKNOWN).await), ErrorCode::NotFound);
+    assert_eq!(code(client.give_role("den", UNKNOWN, Role::Admin).await), ErrorCode::NotFound);
+    assert_eq!(code(client.give_role("den", &me, Role::Member).await), ErrorCode::Denied);
+    client.give_role("den", &me, Role::Founder).await.expect("what it is");
+
+    let reader = Invite { role: Role::Reader, ..Invite::default() };
+    let made = client.invite("den", &reader).await.expect("a founder");
+    let admin = Invite { role: Role::Admin, ..Invite::default() };
+    assert_eq!(code(client.invite("den", &admin).await), ErrorCode::Invalid);
+    let invites = client.invites("den").await.expect("a list");
+    assert_eq!(invites.len(), 1);
+    assert_eq!((invites[0].invite, invites[0].inviter), (made.invite, id.account_id));
+    assert_eq!((invites[0].role, invites[0].open), (Role::Reader, true));
+    assert_eq!(code(client.revoke_invite("den", UNKNOWN).await), ErrorCode::NotFound);
+    for name in [made.invite.short(), made.ticket] {
+        let revoked = client.revoke_invite("den", &name).await.expect("its own");
+        assert!(!revoked.open && revoked.invite == made.invite);
+    }
+    client.create_room("other").await.expect("a room");
+    let other = client.invite("other", &reader).await.expect("a founder").ticket;
+    assert_eq!(code(client.revoke_invite("den", &other).await), ErrorCode::NotFound);
     api.stop().await;
 }
 
@@ -87,8 +174,8 @@ async fn a_room_is_made_spoken_in_and_left() {
 async fn a_ticket_is_made_and_joining_again_is_done_at_once() {
     let api = Api::start().await;
     let room = api.client.create_room("den").await.expect("a room");
-    let week = Duration::from_hours(7 * 24);
-    let ticket = api.client.invite("den", Some(3), week).await.expect("a ticket").ticket;
+    let three = Invite { uses: Some(3), ..Invite::default() };
+    let ticket = api.client.invite("den", &three).await.expect("a ticket").ticket;
     assert!(ticket.starts_with("ayni"));
     let spaced = format!(" {ticket}\n");
     let joined = api.client.join(&spaced, Duration::from_secs(1)).await.expect("a member");
@@ -178,6 +265,12 @@ async fn what_is_not_a_request_is_refused_in_json() {
         ("POST", "/api/v1/rooms", r#"{"name":"x"} {}"#, 400, "invalid"),
         ("POST", "/api/v1/rooms/den/invites", r#"{"expire_s":5}"#, 400, "invalid"),
         ("POST", "/api/v1/rooms/den/invites", r#"{"uses":-1}"#, 400, "invalid"),
+        ("POST", "/api/v1/rooms/den/invites", r#"{"role":"king"}"#, 400, "invalid"),
+        ("POST", "/api/v1/rooms/den/settings", r#"{"name":"a","topic":"b"}"#, 400, "invalid"),
+        ("POST", "/api/v1/rooms/den/settings", r#"{"who_posts":"all"}"#, 400, "invalid"),
+        ("POST", "/api/v1/rooms/den/role", r#"{"who":"x"}"#, 400, "invalid"),
+        ("GET", "/api/v1/rooms/den/person", "", 400, "invalid"),
+        ("GET", "/api/v1/rooms?all=perhaps", "", 400, "invalid"),
         ("POST", "/api/v1/rooms/den/messages", r#"{"text":null}"#, 400, "invalid"),
         ("POST", "/api/v1/join", r#"{"ticket":"x","wait_s":9999999999}"#, 400, "invalid"),
         ("GET", "/api/v1/rooms/den/messages?limit=many", "", 400, "invalid"),
@@ -229,4 +322,25 @@ async fn a_body_above_the_limit_is_refused_early() {
     let answer = chunked.body(chunk.repeat(2)).send().await;
     assert_eq!((answer.status, answer.code().as_str()), (413, "invalid"));
     api.stop().await;
+}
+
+#[test]
+fn every_route_is_in_the_list_that_the_guard_is_tested_with() {
+    const TABLE: &str = include_str!("../src/server/routes.rs");
+    let rows = TABLE.lines().filter_map(|line| line.trim().strip_prefix(".route(\"/api"));
+    let mut served: Vec<String> = rows
+        .flat_map(|row| {
+            let (path, methods) = row.split_once("\", ").expect("a path and its methods");
+            let path = format!("/api{path}").replace("{room}", "x");
+            let of = |method: &str| methods.contains(&format!("{method}("));
+            let named = ["get", "post", "put"].into_iter().filter(|method| of(method));
+            named.map(move |method| format!("{} {path}", method.to_uppercase())).collect::<Vec<_>>()
+        })
+        .collect();
+    let bare = |path: &str| path.split('?').next().unwrap_or(path).to_owned();
+    let mut listed: Vec<String> =
+        ROUTES.iter().map(|(method, path, _)| format!("{method} {}", bare(path))).collect();
+    served.sort();
+    listed.sort();
+    assert_eq!(served, listed);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ayni::{Network, Node};
 use ayni_web::Local;
-use ayni_web::api::{ErrorCode, Event};
+use ayni_web::api::{ErrorCode, Event, Invite};
 use ayni_web::client::{ProvideOptions, ServiceCall};
 use bytes::Bytes;
 use common::{Api, DEADLINE};
@@ -120,8 +120,8 @@ impl Two {
         let provider = start(&folders[0]).await;
         let caller = start(&folders[1]).await;
         provider.client.create_room("den").await.expect("a room");
-        let week = Duration::from_hours(7 * 24);
-        let ticket = provider.client.invite("den", None, week).await.expect("a ticket").ticket;
+        let ticket =
+            provider.client.invite("den", &Invite::default()).await.expect("a ticket").ticket;
         caller.client.join(&ticket, DEADLINE).await.expect("joined");
         let peer = provider.node.identity().peer.to_string();
         Self { provider, caller, peer, _folders: folders }

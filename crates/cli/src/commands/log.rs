@@ -20,11 +20,14 @@ const READ_AFTER: Duration = Duration::from_secs(1);
 pub(crate) async fn log(session: &mut Session, room: &str, limit: usize) -> anyhow::Result<()> {
     session
         .with_node(Need::Folder, async |node, out| {
-            let mut messages = node.client.messages(room, limit, true).await?;
+            let room = node.client.room(room).await?;
+            let mut messages = node.client.messages(&room.room.to_string(), limit, true).await?;
             let mut printer = Printer::default();
             while let Some(message) = messages.next().await {
                 print(&message?, &mut printer, out)?;
             }
+            out.flush()?;
+            room::note_standing(&room);
             Ok(())
         })
         .await
@@ -34,28 +37,35 @@ pub(crate) async fn log(session: &mut Session, room: &str, limit: usize) -> anyh
 pub(crate) async fn follow(session: &mut Session, room: &str, limit: usize) -> anyhow::Result<()> {
     session
         .until_stopped(Need::Network, async |node, out| {
-            let room = room::find(&node.client, room).await?;
+            let room = node.client.room(room).await?;
+            let me = node.client.id().await?.account_id;
             let (mut follower, history) = Follower::start(&node.client, room.room, limit).await?;
             let mut printer = Printer::default();
             for message in history {
                 print(&message, &mut printer, out)?;
             }
             out.flush()?;
+            room::note_standing(&room);
+            let id = room.room.to_string();
             let mut read_at = None;
             loop {
                 let idle = read_at.unwrap_or_else(Instant::now);
                 tokio::select! {
-                    update = follower.next() => {
-                        let Some(update) = update? else { break };
-                        if let Update::Message(message) = update {
+                    update = follower.next() => match update? {
+                        None => break,
+                        Some(Update::Message(message)) => {
                             print(&message, &mut printer, out)?;
                             out.flush()?;
                             read_at = Some(Instant::now() + READ_AFTER);
                         }
-                    }
+                        Some(Update::Left { account, .. }) if account == me => {
+                            room::note_standing(&node.client.room(&id).await?);
+                        }
+                        Some(_) => {}
+                    },
                     () = tokio::time::sleep_until(idle), if read_at.is_some() => {
                         read_at = None;
-                        node.client.mark_read(&room.room.to_string()).await?;
+                        node.client.mark_read(&id).await?;
                     }
                 }
             }

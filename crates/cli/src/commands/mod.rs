@@ -3,7 +3,9 @@
 pub(crate) mod about;
 pub(crate) mod chat;
 pub(crate) mod demo;
+pub(crate) mod invite;
 pub(crate) mod log;
+pub(crate) mod member;
 pub(crate) mod room;
 pub(crate) mod say;
 pub(crate) mod service;

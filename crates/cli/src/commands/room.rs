@@ -1,32 +1,20 @@
-//! Rooms: `room create`, `room list`, `room invite`, `join`, `leave`, `members`.
+//! Rooms: `room create`, `room list`, `room show`, `room set`, `join`, `leave`, `members`.
 
 use std::time::Duration;
 
-use anyhow::Context as _;
-use ayni::RoomId;
+use ayni::Role;
 use ayni_web::Client;
-use ayni_web::api::{Member, Room, RoomRef};
-use qrcode::QrCode;
-use qrcode::render::unicode::Dense1x2;
+use ayni_web::api::{History, Member, Room, RoomDetails, RoomRef, Setting, Standing};
+use clap::ValueEnum as _;
 
+use crate::args::SettingKey;
 use crate::ask;
-use crate::exit::{Code, failure};
-use crate::output::{clean, count, short};
+use crate::exit::{Code, failure, note};
+use crate::output::{clean, count, or, short};
 use crate::session::{Need, Session};
 
-/// Shortest start of an id that stands for it.
-const SHORTEST_PREFIX: usize = 4;
-
-/// What `room invite` was asked for.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Invitation {
-    /// How many may join; none: any number.
-    pub(crate) uses: Option<u32>,
-    /// How long it can be used.
-    pub(crate) expires: Duration,
-    /// Whether to draw it.
-    pub(crate) qr: bool,
-}
+/// The roles that a setting can ask for at least.
+const ASKED: [Role; 3] = [Role::Member, Role::Admin, Role::Founder];
 
 /// Creates a room.
 pub(crate) async fn create(session: &mut Session, name: &str) -> anyhow::Result<()> {
@@ -38,35 +26,52 @@ pub(crate) async fn create(session: &mut Session, name: &str) -> anyhow::Result<
         .await
 }
 
-/// Lists the rooms.
-pub(crate) async fn list(session: &mut Session) -> anyhow::Result<()> {
+/// Lists the rooms, and says how many are not listed.
+pub(crate) async fn list(session: &mut Session, all: bool) -> anyhow::Result<()> {
     session
         .with_node(Need::Folder, async |node, out| {
-            for room in node.client.rooms().await? {
-                out.result(&room, &list_line(&room))?;
+            let rooms = node.client.rooms(true).await?.into_iter();
+            let (listed, other): (Vec<_>, Vec<_>) =
+                rooms.partition(|room| all || room.standing == Standing::Joined);
+            for room in &listed {
+                out.result(room, &list_line(room))?;
+            }
+            out.flush()?;
+            if !other.is_empty() {
+                let rooms = count(other.len() as u64, "room");
+                note(&format!("{rooms} that you left or were removed from: see --all"));
             }
             Ok(())
         })
         .await
 }
 
-/// Prints a ticket, alone on its line, and draws it when asked.
-pub(crate) async fn invite(
-    session: &mut Session,
-    room: &str,
-    invitation: Invitation,
-) -> anyhow::Result<()> {
-    if invitation.qr && session.out.is_json() {
-        return Err(failure(Code::Invalid, "--qr draws and --json does not: choose one"));
-    }
+/// Shows a room and how it is set up.
+pub(crate) async fn show(session: &mut Session, room: &str) -> anyhow::Result<()> {
     session
         .with_node(Need::Folder, async |node, out| {
-            let ticket = node.client.invite(room, invitation.uses, invitation.expires).await?;
-            out.result(&ticket, &clean(&ticket.ticket))?;
-            if invitation.qr {
-                out.line(&draw(&ticket.ticket)?)?;
-            }
+            let room = node.client.room(room).await?;
+            out.result(&room, &details_lines(&room))?;
+            out.flush()?;
+            note_standing(&room);
             Ok(())
+        })
+        .await
+}
+
+/// Sets a room up in one respect.
+pub(crate) async fn set(
+    session: &mut Session,
+    room: &str,
+    key: SettingKey,
+    value: String,
+) -> anyhow::Result<()> {
+    let setting = setting(key, value).map_err(|why| failure(Code::Invalid, why))?;
+    session
+        .with_node(Need::Folder, async |node, out| {
+            let room = node.client.set_room(room, &setting).await?;
+            let line = format!("{} of {}: {}", key_name(key), clean(&room.name), of(&room, key));
+            Ok(out.result(&room, &line)?)
         })
         .await
 }
@@ -89,7 +94,7 @@ pub(crate) async fn leave(session: &mut Session, room: &str, yes: bool) -> anyho
     session.unless_stopped(ask::confirm(question, yes)).await?;
     session
         .with_node(Need::Folder, async |node, out| {
-            let room = find(&node.client, room).await?;
+            let room = joined(&node.client, room).await?;
             node.client.leave(&room.room.to_string()).await?;
             Ok(out.result(&room, &format!("left {}", room_words(&room)))?)
         })
@@ -100,36 +105,40 @@ pub(crate) async fn leave(session: &mut Session, room: &str, yes: bool) -> anyho
 pub(crate) async fn members(session: &mut Session, room: &str) -> anyhow::Result<()> {
     session
         .with_node(Need::Folder, async |node, out| {
-            for member in node.client.members(room).await? {
+            let room = node.client.room(room).await?;
+            for member in node.client.members(&room.room.to_string()).await? {
                 out.result(&member, &member_line(&member))?;
             }
+            out.flush()?;
+            note_standing(&room);
             Ok(())
         })
         .await
 }
 
-/// Finds the room that a word names, among those that this account is a member of. The node decides
-/// whether there is one and only one.
-pub(crate) async fn find(client: &Client, word: &str) -> anyhow::Result<RoomRef> {
-    client.members(word).await?;
-    let rooms = client.rooms().await?;
-    let room = pick(&rooms, word)
-        .ok_or_else(|| failure(Code::Denied, format!("you are not a member of {word} now")))?;
-    Ok(RoomRef { room: room.room, name: room.name.clone() })
+/// Finds the room that a word names, for what only its members do.
+pub(crate) async fn joined(client: &Client, word: &str) -> anyhow::Result<RoomRef> {
+    let room = client.room(word).await?;
+    match standing_words(&room) {
+        Some(words) => Err(failure(Code::Denied, format!("{words}; an invitation lets you in"))),
+        None => Ok(RoomRef { room: room.room, name: room.name }),
+    }
 }
 
-/// Picks the room that a word names among those listed: a full id first, then a name, then the start
-/// of an id.
-fn pick<'a>(rooms: &'a [Room], word: &str) -> Option<&'a Room> {
-    let id: Option<RoomId> = word.parse().ok();
-    let start = word.to_ascii_lowercase();
-    let starts =
-        |room: &Room| start.len() >= SHORTEST_PREFIX && room.room.to_string().starts_with(&start);
-    rooms
-        .iter()
-        .find(|room| Some(room.room) == id)
-        .or_else(|| rooms.iter().find(|room| room.name == word))
-        .or_else(|| rooms.iter().find(|room| starts(room)))
+/// Says on standard error that what is shown ends somewhere, where this account is out.
+pub(crate) fn note_standing(room: &RoomDetails) {
+    if let Some(words) = standing_words(room) {
+        note(&format!("{words}: nothing that happened since is here"));
+    }
+}
+
+fn standing_words(room: &RoomDetails) -> Option<String> {
+    match room.standing {
+        Standing::Joined => None,
+        Standing::Left => Some(format!("you left {}", room.name)),
+        Standing::Removed => Some(format!("you were removed from {}", room.name)),
+        Standing::Unknown => Some(format!("you are no member of {} now", room.name)),
+    }
 }
 
 fn room_words(room: &RoomRef) -> String {
@@ -137,12 +146,81 @@ fn room_words(room: &RoomRef) -> String {
 }
 
 fn list_line(room: &Room) -> String {
-    let unread = match room.unread {
-        0 => String::new(),
-        unread => format!(", {unread} unread"),
+    let mut words = vec![count(room.members as u64, "member")];
+    if room.unread > 0 {
+        words.push(format!("{} unread", room.unread));
+    }
+    match room.standing {
+        Standing::Joined => {}
+        Standing::Left => words.push("you left".to_owned()),
+        Standing::Removed => words.push("you were removed".to_owned()),
+        Standing::Unknown => words.push("you are no member".to_owned()),
+    }
+    format!("{}  {}  ({})", short(&room.room), clean(&room.name), words.join(", "))
+}
+
+fn details_lines(room: &RoomDetails) -> String {
+    let you = match (room.standing, room.role) {
+        (Standing::Joined, Some(role)) => role.to_string(),
+        (Standing::Left, _) => "left".to_owned(),
+        (Standing::Removed, _) => "removed".to_owned(),
+        _ => "no member".to_owned(),
     };
-    let members = count(room.members as u64, "member");
-    format!("{}  {}  ({members}{unread})", short(&room.room), clean(&room.name))
+    let kind = if room.direct { "direct" } else { "group" };
+    let facts = [
+        ("room", room.room.to_string()),
+        ("kind", kind.to_owned()),
+        ("members", room.members.to_string()),
+        ("unread", room.unread.to_string()),
+        ("you", you),
+    ];
+    let settings = SettingKey::value_variants().iter().map(|key| (key_name(*key), of(room, *key)));
+    let settings = settings.map(|(key, value)| format!("{key:<11}  {value}"));
+    let facts = facts.into_iter().map(|(what, value)| format!("{what:<11}  {value}"));
+    facts.chain(settings).collect::<Vec<_>>().join("\n")
+}
+
+/// Returns the value of a setting as `room set` takes it.
+fn of(room: &RoomDetails, key: SettingKey) -> String {
+    match key {
+        SettingKey::Name => clean(&room.name).into_owned(),
+        SettingKey::Topic if room.topic.is_empty() => "(none)".to_owned(),
+        SettingKey::Topic => clean(&room.topic).into_owned(),
+        SettingKey::WhoInvites => room.who_invites.to_string(),
+        SettingKey::WhoPosts => room.who_posts.to_string(),
+        SettingKey::WhoPins => room.who_pins.to_string(),
+        SettingKey::History => match room.history {
+            History::FromStart => "from-start".to_owned(),
+            History::FromJoining => "from-joining".to_owned(),
+        },
+    }
+}
+
+fn key_name(key: SettingKey) -> String {
+    key.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
+/// Reads what a setting is to be.
+fn setting(key: SettingKey, value: String) -> Result<Setting, String> {
+    let role = || {
+        let role = ASKED.iter().find(|role| role.as_str() == value);
+        role.copied().ok_or_else(|| {
+            let names = or(&ASKED.map(Role::as_str));
+            format!("{} is {names}, not {value:?}", key_name(key))
+        })
+    };
+    match key {
+        SettingKey::WhoInvites => role().map(Setting::WhoInvites),
+        SettingKey::WhoPosts => role().map(Setting::WhoPosts),
+        SettingKey::WhoPins => role().map(Setting::WhoPins),
+        SettingKey::Name => Ok(Setting::Name(value)),
+        SettingKey::Topic => Ok(Setting::Topic(value)),
+        SettingKey::History => match value.as_str() {
+            "from-start" => Ok(Setting::History(History::FromStart)),
+            "from-joining" => Ok(Setting::History(History::FromJoining)),
+            _ => Err(format!("history is from-start or from-joining, not {value:?}")),
+        },
+    }
 }
 
 /// One line about a member.
@@ -151,8 +229,8 @@ pub(crate) fn member_line(member: &Member) -> String {
     if member.me {
         words.push("you");
     }
-    if member.founder {
-        words.push("founder");
+    if member.role != Role::Member {
+        words.push(member.role.as_str());
     }
     if member.online {
         words.push("online");
@@ -161,46 +239,47 @@ pub(crate) fn member_line(member: &Member) -> String {
     format!("{}  {}{words}", short(&member.account_id), clean(&member.name))
 }
 
-/// Draws a ticket in half blocks. In upper case, which a ticket does not mind, it needs a code of
-/// about two thirds of the size.
-fn draw(ticket: &str) -> anyhow::Result<String> {
-    let code = QrCode::with_error_correction_level(ticket.to_ascii_uppercase(), qrcode::EcLevel::L);
-    let code = code.context("this ticket is too long to be drawn")?;
-    // Light on dark, as most terminals are; the readers that matter take both.
-    let mut renderer = code.render::<Dense1x2>();
-    Ok(renderer.dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build())
-}
-
 #[cfg(test)]
 mod tests {
+    use ayni::RoomId;
+
     use super::*;
-
-    fn room(id: u8, name: &str) -> Room {
-        Room { room: RoomId([id; 32]), name: name.to_owned(), members: 1, unread: 0 }
-    }
-
-    #[test]
-    fn a_word_names_a_room_by_id_name_or_prefix() {
-        let rooms = [room(0xaa, "bbbb"), room(0xbb, "family")];
-        let named = |word: &str| pick(&rooms, word).map(|room| room.name.as_str());
-        assert_eq!(named(&"BB".repeat(32)), Some("family"));
-        assert_eq!(named("family"), Some("family"));
-        assert_eq!(named("aaaa"), Some("bbbb"));
-        assert_eq!(named("bbbb"), Some("bbbb"), "a name before the start of an id");
-        assert_eq!(named("aaa"), None, "too short");
-    }
 
     #[test]
     fn a_list_line_counts() {
-        let busy = Room { members: 3, unread: 2, ..room(0xaa, "plaza") };
+        let (room, name) = (RoomId([0xaa; 32]), "plaza".to_owned());
+        let (standing, role) = (Standing::Joined, Some(Role::Member));
+        let busy = Room { room, name, members: 3, unread: 2, standing, role };
         assert_eq!(list_line(&busy), "aaaaaaaaaaaaaaaa  plaza  (3 members, 2 unread)");
-        assert_eq!(list_line(&room(0xaa, "x")), "aaaaaaaaaaaaaaaa  x  (1 member)");
+        let left = Room { members: 1, unread: 0, standing: Standing::Left, ..busy };
+        assert_eq!(list_line(&left), "aaaaaaaaaaaaaaaa  plaza  (1 member, you left)");
     }
 
     #[test]
-    fn a_ticket_can_be_drawn() {
-        let ticket = format!("ayni{}", "a2b3c4d5".repeat(40));
-        let drawn = draw(&ticket).expect("it fits");
-        assert!(drawn.lines().count() > 20 && drawn.contains('▄'));
+    fn what_is_shown_of_a_setting_can_be_set_again() {
+        let values = ["family", "bread", "admin", "founder", "member", "from-joining"];
+        for (key, value) in SettingKey::value_variants().iter().zip(values) {
+            let room = RoomDetails {
+                room: RoomId([0xaa; 32]),
+                name: "family".to_owned(),
+                topic: "bread".to_owned(),
+                direct: false,
+                members: 1,
+                unread: 0,
+                standing: Standing::Joined,
+                role: Some(Role::Founder),
+                who_invites: Role::Admin,
+                who_posts: Role::Founder,
+                who_pins: Role::Member,
+                history: History::FromJoining,
+            };
+            assert_eq!(of(&room, *key), value);
+            assert!(setting(*key, value.to_owned()).is_ok());
+            assert!(details_lines(&room).contains(&format!("{:<11}  {value}", key_name(*key))));
+        }
+        let told = setting(SettingKey::WhoPosts, "all".to_owned()).expect_err("no role");
+        assert_eq!(told, "who-posts is member, admin or founder, not \"all\"");
+        assert!(setting(SettingKey::WhoPosts, "reader".to_owned()).is_err());
+        assert!(setting(SettingKey::History, "none".to_owned()).is_err());
     }
 }

@@ -176,7 +176,7 @@ impl<'a> Accounts<'a> {
     }
 
     async fn ask(&self, caller: PeerId) -> Option<String> {
-        for room in self.client.rooms().await.ok()? {
+        for room in self.client.rooms(false).await.ok()? {
             let members = self.client.members(&room.room.to_string()).await.ok()?;
             if let Some(member) = members.iter().find(|member| member.devices.contains(&caller)) {
                 return Some(member.account_id.to_string());

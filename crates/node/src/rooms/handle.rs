@@ -521,6 +521,11 @@ impl RoomHandle {
         name.filter(|name| !name.is_empty()).map_or_else(|| account.short(), str::to_owned)
     }
 
+    /// Whether an account's last term was ended by someone else.
+    pub(crate) fn was_removed(&self, account: &AccountId) -> bool {
+        self.lock().room.members().account(account).is_some_and(MemberInfo::was_removed)
+    }
+
     /// Whether members are to be asked for secrets from now on: some are missing, and nobody asks yet.
     pub(crate) fn begin_asking_secrets(&self) -> bool {
         let mut state = self.lock();

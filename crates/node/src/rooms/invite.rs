@@ -32,6 +32,11 @@ pub(crate) async fn invite(
     if options.uses == Some(0) {
         return Err(Error::Invalid("an invitation needs at least one use".into()));
     }
+    if options.role.has_authority() {
+        return Err(Error::Invalid(
+            "an invitation makes members or readers: give a higher role to who has joined".into(),
+        ));
+    }
     let seed = inner.entropy()?;
     let lifetime = u64::try_from(options.expires_in.as_millis()).unwrap_or(u64::MAX);
     let expires_ms = inner.now().saturating_add(lifetime);

@@ -17,6 +17,7 @@ pub(crate) mod live;
 pub(crate) mod messages;
 pub(crate) mod pace;
 pub(crate) mod serve;
+pub(crate) mod standing;
 pub(crate) mod sync;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::{
-    ErrorCode, ErrorDetail, Event, Finding, Id, Member, Message, MessageKind, Peer, PeerPath, Room,
-    RoomRef, Service,
+    ErrorCode, ErrorDetail, Event, Finding, History, Id, Invitation, Invite, Member, Message,
+    MessageKind, Peer, PeerPath, Person, Room, RoomDetails, RoomRef, Service, Setting, Standing,
+    Ticket,
 };
 
 impl From<ayni::Identity> for Id {
@@ -17,7 +18,108 @@ impl From<ayni::Identity> for Id {
 
 impl From<ayni::RoomInfo> for Room {
     fn from(room: ayni::RoomInfo) -> Self {
-        Self { room: room.room, name: room.name, members: room.members, unread: room.unread }
+        Self {
+            standing: Standing::of(&room),
+            room: room.room,
+            name: room.name,
+            members: room.members,
+            unread: room.unread,
+            role: room.role.filter(|_| room.joined),
+        }
+    }
+}
+
+impl Standing {
+    fn of(room: &ayni::RoomInfo) -> Self {
+        match (room.joined, room.removed) {
+            (true, _) => Self::Joined,
+            (false, true) => Self::Removed,
+            (false, false) => Self::Left,
+        }
+    }
+}
+
+impl From<(ayni::RoomInfo, ayni::RoomSettings)> for RoomDetails {
+    fn from((room, settings): (ayni::RoomInfo, ayni::RoomSettings)) -> Self {
+        Self {
+            standing: Standing::of(&room),
+            direct: room.kind == ayni::RoomKind::Direct,
+            room: room.room,
+            name: room.name,
+            topic: room.topic,
+            members: room.members,
+            unread: room.unread,
+            role: room.role.filter(|_| room.joined),
+            who_invites: settings.who_invites,
+            who_posts: settings.who_posts,
+            who_pins: settings.who_pins,
+            history: settings.history.into(),
+        }
+    }
+}
+
+impl From<ayni::History> for History {
+    fn from(history: ayni::History) -> Self {
+        match history {
+            ayni::History::FromStart => Self::FromStart,
+            ayni::History::FromJoining => Self::FromJoining,
+        }
+    }
+}
+
+impl From<History> for ayni::History {
+    fn from(history: History) -> Self {
+        match history {
+            History::FromStart => Self::FromStart,
+            History::FromJoining => Self::FromJoining,
+        }
+    }
+}
+
+impl From<Setting> for ayni::Setting {
+    fn from(setting: Setting) -> Self {
+        match setting {
+            Setting::Name(name) => Self::Name(name),
+            Setting::Topic(topic) => Self::Topic(topic),
+            Setting::WhoInvites(role) => Self::WhoInvites(role),
+            Setting::WhoPosts(role) => Self::WhoPosts(role),
+            Setting::WhoPins(role) => Self::WhoPins(role),
+            Setting::History(history) => Self::History(history.into()),
+        }
+    }
+}
+
+impl From<Invite> for ayni::InviteOptions {
+    fn from(invite: Invite) -> Self {
+        let expires_in = Duration::from_secs(invite.expires_s);
+        Self { uses: invite.uses, expires_in, role: invite.role }
+    }
+}
+
+impl From<ayni::Ticket> for Ticket {
+    fn from(ticket: ayni::Ticket) -> Self {
+        Self { ticket: ticket.to_string(), invite: ticket.secret().key() }
+    }
+}
+
+impl From<ayni::InviteInfo> for Invitation {
+    fn from(info: ayni::InviteInfo) -> Self {
+        Self {
+            invite: info.invite,
+            inviter: info.inviter,
+            name: info.inviter_name,
+            role: info.role,
+            uses: info.uses,
+            used: info.used,
+            expires: info.expires_ms,
+            open: info.open,
+        }
+    }
+}
+
+impl From<ayni::Person> for Person {
+    fn from(person: ayni::Person) -> Self {
+        Self { account_id: person.account, name: person.name, role: person.role }
     }
 }
 
@@ -58,6 +160,7 @@ impl From<ayni::Member> for Member {
             account_id: member.account,
             devices: member.devices,
             name: member.name,
+            role: member.role,
             founder: member.founder,
             me: member.me,
             online: member.online,
@@ -107,8 +210,8 @@ impl Event {
             ayni::Event::Joined { room, account, name } => {
                 Self::Joined { room, account_id: account, name }
             }
-            ayni::Event::Left { room, account, name } => {
-                Self::Left { room, account_id: account, name }
+            ayni::Event::Left { room, account, name, removed } => {
+                Self::Left { room, account_id: account, name, removed }
             }
             ayni::Event::PeerUp(peer_id) => Self::PeerUp { peer_id },
             ayni::Event::PeerDown(peer_id) => Self::PeerDown { peer_id },

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Method;
-use ayni::EventId;
 use ayni::limits::MAX_TEXT;
+use ayni::{EventId, Role};
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -42,9 +42,20 @@ impl Client {
         self.fetch(&["doctor"], &[]).await
     }
 
-    /// Lists the rooms that this account is a member of.
-    pub async fn rooms(&self) -> Result<Vec<api::Room>> {
-        self.fetch(&["rooms"], &[]).await
+    /// Lists the rooms that this account is a member of; `all`: also those that it left or was
+    /// removed from.
+    pub async fn rooms(&self, all: bool) -> Result<Vec<api::Room>> {
+        self.fetch(&["rooms"], &[("all", if all { "true" } else { "false" })]).await
+    }
+
+    /// Returns one room and how it is set up, also one that was left.
+    pub async fn room(&self, room: &str) -> Result<api::RoomDetails> {
+        self.fetch(&["rooms", room], &[]).await
+    }
+
+    /// Sets a room up in one respect.
+    pub async fn set_room(&self, room: &str, setting: &api::Setting) -> Result<api::RoomDetails> {
+        self.post(&["rooms", room, "settings"], setting).await
     }
 
     /// Creates a room with this account as its founder.
@@ -52,15 +63,20 @@ impl Client {
         self.post(&["rooms"], &api::Named { name: name.to_owned() }).await
     }
 
-    /// Makes a ticket that lets `uses` accounts join (none: any number) for the time `expires`.
-    pub async fn invite(
-        &self,
-        room: &str,
-        uses: Option<u32>,
-        expires: Duration,
-    ) -> Result<api::Ticket> {
-        let body = api::Invite { uses, expires_s: expires.as_secs() };
-        self.post(&["rooms", room, "invites"], &body).await
+    /// Makes a ticket.
+    pub async fn invite(&self, room: &str, invite: &api::Invite) -> Result<api::Ticket> {
+        self.post(&["rooms", room, "invites"], invite).await
+    }
+
+    /// Lists a room's invitations, open ones first.
+    pub async fn invites(&self, room: &str) -> Result<Vec<api::Invitation>> {
+        self.fetch(&["rooms", room, "invites"], &[]).await
+    }
+
+    /// Ends an invitation, named by its id, the start of it, or its ticket.
+    pub async fn revoke_invite(&self, room: &str, invite: &str) -> Result<api::Invitation> {
+        let body = api::Revoke { invite: invite.to_owned() };
+        self.post(&["rooms", room, "revoke"], &body).await
     }
 
     /// Joins by a ticket and waits, up to `wait` rounded up to a second, until the room can be used.
@@ -126,6 +142,23 @@ impl Client {
     /// Lists the members of a room.
     pub async fn members(&self, room: &str) -> Result<Vec<api::Member>> {
         self.fetch(&["rooms", room, "members"], &[]).await
+    }
+
+    /// Finds someone in a room, a member or who was one.
+    pub async fn person(&self, room: &str, who: &str) -> Result<api::Person> {
+        self.fetch(&["rooms", room, "person"], &[("who", who)]).await
+    }
+
+    /// Gives someone in a room a role: a higher one, a lower one, or one again after leaving.
+    pub async fn give_role(&self, room: &str, who: &str, role: Role) -> Result<api::Person> {
+        let body = api::GiveRole { who: who.to_owned(), role };
+        self.post(&["rooms", room, "role"], &body).await
+    }
+
+    /// Removes someone from a room.
+    pub async fn remove_member(&self, room: &str, who: &str) -> Result<api::Person> {
+        let body = api::Remove { who: who.to_owned() };
+        self.post(&["rooms", room, "remove"], &body).await
     }
 
     /// Lists the peers that this node knows.

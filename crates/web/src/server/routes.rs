@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::routing::{get, post, put};
 use axum::{Json, Router, middleware, response::Response};
-use ayni::{InviteOptions, Ticket};
+use ayni::Ticket;
 use bytes::Bytes;
 
 use super::extract::{JsonBody, MAX_TEXT_BODY, RawBody, Room};
@@ -29,10 +29,16 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/id", get(id))
         .route("/api/v1/name", put(set_name))
         .route("/api/v1/rooms", get(rooms).post(create_room))
-        .route("/api/v1/rooms/{room}/invites", post(invite))
+        .route("/api/v1/rooms/{room}", get(room))
+        .route("/api/v1/rooms/{room}/settings", post(set_room))
+        .route("/api/v1/rooms/{room}/invites", get(invites).post(invite))
+        .route("/api/v1/rooms/{room}/revoke", post(revoke))
         .route("/api/v1/rooms/{room}/leave", post(leave))
         .route("/api/v1/rooms/{room}/messages", get(messages).post(say))
         .route("/api/v1/rooms/{room}/members", get(members))
+        .route("/api/v1/rooms/{room}/person", get(person))
+        .route("/api/v1/rooms/{room}/role", post(give_role))
+        .route("/api/v1/rooms/{room}/remove", post(remove))
         .route("/api/v1/join", post(join))
         .route("/api/v1/dm", post(dm))
         .route("/api/v1/broadcast", post(broadcast))
@@ -87,9 +93,25 @@ async fn doctor(State(app): Shared) -> Json<Vec<api::Finding>> {
     Json(all(app.node.doctor().await))
 }
 
-async fn rooms(State(app): Shared) -> Json<Vec<api::Room>> {
-    // A room that was left stays readable by its id, and is not listed.
-    Json(all(app.node.rooms().into_iter().filter(|room| room.joined)))
+async fn rooms(State(app): Shared, mut params: Params) -> Result<Json<Vec<api::Room>>> {
+    // A room that one left or was removed from stays readable, and is listed when asked for.
+    let with_former = params.parsed::<bool>("all")?.unwrap_or(false);
+    params.end()?;
+    Ok(Json(all(app.node.rooms().into_iter().filter(|room| room.joined || with_former))))
+}
+
+async fn room(State(app): Shared, Room(room): Room) -> Result<Json<api::RoomDetails>> {
+    let settings = app.node.room_settings(room)?;
+    Ok(Json((app.node.room(room)?, settings).into()))
+}
+
+async fn set_room(
+    State(app): Shared,
+    Room(id): Room,
+    JsonBody(body): JsonBody<api::Setting>,
+) -> Result<Json<api::RoomDetails>> {
+    app.node.set_room(id, body.into()).await?;
+    room(State(app), Room(id)).await
 }
 
 async fn create_room(
@@ -104,12 +126,24 @@ async fn invite(
     Room(room): Room,
     JsonBody(body): JsonBody<api::Invite>,
 ) -> Result<Json<api::Ticket>> {
-    let expires_in = Duration::from_secs(body.expires_s);
-    let ticket = app
-        .node
-        .invite(room, InviteOptions { uses: body.uses, expires_in, ..InviteOptions::default() })
-        .await?;
-    Ok(Json(api::Ticket { ticket: ticket.to_string() }))
+    Ok(Json(app.node.invite(room, body.into()).await?.into()))
+}
+
+async fn invites(State(app): Shared, Room(room): Room) -> Result<Json<Vec<api::Invitation>>> {
+    Ok(Json(all(app.node.invites(room)?)))
+}
+
+async fn revoke(
+    State(app): Shared,
+    Room(room): Room,
+    JsonBody(body): JsonBody<api::Revoke>,
+) -> Result<Json<api::Invitation>> {
+    let invite = app.node.find_invite(room, &body.invite)?;
+    app.node.revoke_invite(room, invite).await?;
+    let mut all = app.node.invites(room)?.into_iter();
+    let revoked = all.find(|info| info.invite == invite);
+    let gone = || ayni::Error::NotFound("the invitation is not listed any more".into());
+    Ok(Json(revoked.ok_or_else(gone)?.into()))
 }
 
 async fn join(
@@ -155,6 +189,37 @@ async fn messages(State(app): Shared, Room(room): Room, mut params: Params) -> R
 
 async fn members(State(app): Shared, Room(room): Room) -> Result<Json<Vec<api::Member>>> {
     Ok(Json(all(app.node.members(room)?)))
+}
+
+async fn person(
+    State(app): Shared,
+    Room(room): Room,
+    mut params: Params,
+) -> Result<Json<api::Person>> {
+    let who = params.required("who")?;
+    params.end()?;
+    let account = app.node.find_member(room, &who)?;
+    Ok(Json(app.node.person(room, account)?.into()))
+}
+
+async fn give_role(
+    State(app): Shared,
+    Room(room): Room,
+    JsonBody(body): JsonBody<api::GiveRole>,
+) -> Result<Json<api::Person>> {
+    let account = app.node.find_member(room, &body.who)?;
+    app.node.set_role(room, account, body.role).await?;
+    Ok(Json(app.node.person(room, account)?.into()))
+}
+
+async fn remove(
+    State(app): Shared,
+    Room(room): Room,
+    JsonBody(body): JsonBody<api::Remove>,
+) -> Result<Json<api::Person>> {
+    let account = app.node.find_member(room, &body.who)?;
+    app.node.remove_member(room, account).await?;
+    Ok(Json(app.node.person(room, account)?.into()))
 }
 
 async fn dm(

@@ -16,18 +16,25 @@ use tokio::net::TcpStream;
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Every route that needs a token, with a body or query that it accepts.
-pub const ROUTES: [(&str, &str, &str); 20] = [
+pub const ROUTES: [(&str, &str, &str); 27] = [
     ("GET", "/api/v1/status", ""),
     ("GET", "/api/v1/doctor", ""),
     ("GET", "/api/v1/id", ""),
     ("PUT", "/api/v1/name", r#"{"name":"Rosa"}"#),
     ("GET", "/api/v1/rooms", ""),
     ("POST", "/api/v1/rooms", r#"{"name":"den"}"#),
+    ("GET", "/api/v1/rooms/x", ""),
+    ("POST", "/api/v1/rooms/x/settings", r#"{"topic":"bread"}"#),
+    ("GET", "/api/v1/rooms/x/invites", ""),
     ("POST", "/api/v1/rooms/x/invites", "{}"),
+    ("POST", "/api/v1/rooms/x/revoke", r#"{"invite":"0123"}"#),
     ("POST", "/api/v1/rooms/x/leave", "{}"),
     ("GET", "/api/v1/rooms/x/messages", ""),
     ("POST", "/api/v1/rooms/x/messages", r#"{"text":"hello"}"#),
     ("GET", "/api/v1/rooms/x/members", ""),
+    ("GET", "/api/v1/rooms/x/person?who=Rosa", ""),
+    ("POST", "/api/v1/rooms/x/role", r#"{"who":"Rosa","role":"admin"}"#),
+    ("POST", "/api/v1/rooms/x/remove", r#"{"who":"Rosa"}"#),
     ("POST", "/api/v1/join", r#"{"ticket":"ayni"}"#),
     ("POST", "/api/v1/dm", r#"{"who":"x","text":"hello"}"#),
     ("POST", "/api/v1/broadcast", r#"{"text":"hello"}"#),

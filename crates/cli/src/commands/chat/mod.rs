@@ -32,7 +32,7 @@ What starts with // is said with one /.
 pub(crate) async fn chat(session: &mut Session, room: &str) -> anyhow::Result<()> {
     let is_person = std::io::stdin().is_terminal() && !session.out.is_json();
     let talked = session.until_stopped(Need::Network, async |node, out| {
-        let room = room::find(&node.client, room).await?;
+        let room = room::joined(&node.client, room).await?;
         if is_person {
             Talk::start(&node.client, room).await?.run().await
         } else {
@@ -124,8 +124,9 @@ impl Talk {
             Update::Joined(name) => {
                 self.screen.show(format!("      {} joined\n", clean(&name))).await;
             }
-            Update::Left(name) => {
-                self.screen.show(format!("      {} left\n", clean(&name))).await;
+            Update::Left { name, removed, .. } => {
+                let how = if removed { "was removed" } else { "left" };
+                self.screen.show(format!("      {} {how}\n", clean(&name))).await;
             }
         }
     }
@@ -168,8 +169,8 @@ impl Talk {
     }
 
     async fn invite(&self) -> Result<String, ClientError> {
-        let expires = ayni::InviteOptions::default().expires_in;
-        let ticket = self.client.invite(&self.room.room.to_string(), None, expires).await?;
+        let invitation = api::Invite::default();
+        let ticket = self.client.invite(&self.room.room.to_string(), &invitation).await?;
         Ok(format!("{}\n", clean(&ticket.ticket)))
     }
 }
