@@ -24,8 +24,10 @@ pub enum Domain {
     Event,
     /// A device certificate, by its account.
     DeviceCert,
-    /// A claim on an invite, by the invite's key.
+    /// A claim on an invite, by the invite's key and the joining device.
     JoinProof,
+    /// The same claim, to be shown what the invite invites to, and nothing more.
+    LookProof,
 }
 
 impl Domain {
@@ -34,6 +36,7 @@ impl Domain {
             Self::Event => b"ayni sig v1",
             Self::DeviceCert => b"ayni device v1",
             Self::JoinProof => b"ayni join v1",
+            Self::LookProof => b"ayni look v1",
         }
     }
 }
@@ -251,6 +254,11 @@ impl InviteSecret {
     /// Signs a claim on the invite.
     pub fn sign(&self, message: &[u8]) -> Sig {
         self.0.sign(Domain::JoinProof, message)
+    }
+
+    /// Signs a claim on the invite, for being shown what it invites to.
+    pub fn sign_look(&self, message: &[u8]) -> Sig {
+        self.0.sign(Domain::LookProof, message)
     }
 }
 

@@ -9,10 +9,12 @@
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
-use crate::id::{EpochId, InviteKey, PeerId, RoomId};
+use crate::id::{AccountId, EpochId, InviteKey, PeerId, RoomId};
 use crate::keys::{DeviceCert, DeviceKey, Domain, InviteSecret, KeyError, Sig, verify};
-use crate::limits::{MAX_EPOCHS, MAX_NAME, MAX_PEER_ADDRS, MAX_SERVICE_NAME, MAX_SERVICES};
-use crate::room::Genesis;
+use crate::limits::{
+    MAX_EPOCHS, MAX_NAME, MAX_PEER_ADDRS, MAX_SERVICE_NAME, MAX_SERVICES, MAX_TOPIC,
+};
+use crate::room::{Genesis, History, Role};
 use crate::sealed::SealedEpoch;
 use crate::ticket::PeerAddr;
 use crate::wire::{self, WireError};
@@ -28,6 +30,8 @@ pub mod service {
     pub const PING: &str = "ping/1";
     /// Who the peer is: its certificate and name.
     pub const PROFILE: &str = "profile/1";
+    /// Shows the holder of an invite what it invites to.
+    pub const LOOK: &str = "look/1";
     /// Admits the holder of an invite to a room.
     pub const JOIN: &str = "join/1";
     /// Synchronises a room.
@@ -37,7 +41,7 @@ pub mod service {
     /// Opens a direct room.
     pub const CONTACT: &str = "contact/1";
     /// All of them.
-    pub const BUILT_IN: [&str; 6] = [PING, PROFILE, JOIN, SYNC, KEYS, CONTACT];
+    pub const BUILT_IN: [&str; 7] = [PING, PROFILE, LOOK, JOIN, SYNC, KEYS, CONTACT];
 }
 
 /// The first frame of a side, and its later updates.
@@ -204,6 +208,14 @@ impl JoinClaim {
         JoinRequest { claim: self, invite_signature, device_signature }
     }
 
+    /// Signs the claim for being shown what the invite invites to: nobody can admit by it.
+    pub fn sign_look(self, invite: &InviteSecret, device: &DeviceKey) -> JoinRequest {
+        let message = wire::encode(&self);
+        let invite_signature = invite.sign_look(&message);
+        let device_signature = device.sign(Domain::LookProof, &message);
+        JoinRequest { claim: self, invite_signature, device_signature }
+    }
+
     /// Checks that the claim is for `room`, made to `admitter`, and signed by the invite's key and
     /// by a device that its account certified. Whether the invite stands is not known here.
     ///
@@ -216,12 +228,22 @@ impl JoinClaim {
         by_invite: &Sig,
         by_device: &Sig,
     ) -> Result<(), KeyError> {
+        self.verify_in(Domain::JoinProof, (room, admitter), by_invite, by_device)
+    }
+
+    fn verify_in(
+        &self,
+        domain: Domain,
+        (room, admitter): (RoomId, PeerId),
+        by_invite: &Sig,
+        by_device: &Sig,
+    ) -> Result<(), KeyError> {
         if self.room != room || self.admitter != admitter {
             return Err(KeyError::BadSignature);
         }
         let message = wire::encode(self);
-        verify(&self.invite.0, Domain::JoinProof, &message, by_invite)?;
-        verify(&self.cert.claim.device.0, Domain::JoinProof, &message, by_device)?;
+        verify(&self.invite.0, domain, &message, by_invite)?;
+        verify(&self.cert.claim.device.0, domain, &message, by_device)?;
         self.cert.verify()
     }
 }
@@ -249,6 +271,72 @@ impl JoinRequest {
     pub fn verify(&self, room: RoomId, admitter: PeerId) -> Result<(), KeyError> {
         self.claim.verify(room, admitter, &self.invite_signature, &self.device_signature)
     }
+
+    /// Checks a claim that was signed by [`JoinClaim::sign_look`].
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn verify_look(&self, room: RoomId, admitter: PeerId) -> Result<(), KeyError> {
+        let Self { claim, invite_signature, device_signature } = self;
+        let to = (room, admitter);
+        claim.verify_in(Domain::LookProof, to, invite_signature, device_signature)
+    }
+}
+
+/// The reply of `look/1`, to a [`JoinRequest`] signed for it.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum LookReply {
+    /// What the invite invites to.
+    #[n(0)]
+    Invitation(#[n(0)] Invitation),
+    /// What joining would be answered with, where it would not succeed.
+    #[n(1)]
+    Not(#[n(0)] JoinReply),
+}
+
+/// What an invite invites to, as the member that was asked says it.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Invitation {
+    /// The room's genesis; its hash must be the room's id.
+    #[n(0)]
+    pub genesis: Genesis,
+    /// The room's name; may be empty.
+    #[n(1)]
+    pub name: String,
+    /// What it is about; may be empty.
+    #[n(2)]
+    pub topic: String,
+    /// Who invites.
+    #[n(3)]
+    pub inviter: AccountId,
+    /// The name that the inviter gave itself; may be empty.
+    #[n(4)]
+    pub inviter_name: String,
+    /// How many accounts are members.
+    #[n(5)]
+    pub members: u32,
+    /// What one joins as.
+    #[n(6)]
+    pub role: Role,
+    /// Whether one may read what was said before.
+    #[n(7)]
+    pub history: History,
+}
+
+impl Invitation {
+    /// Checks that it is about `room`, and its limits.
+    ///
+    /// # Errors
+    /// [`WireError`].
+    pub fn check(&self, room: RoomId) -> Result<(), WireError> {
+        if !self.genesis.is_valid() || self.genesis.id() != room {
+            return Err(WireError::Malformed("the genesis of another room".into()));
+        }
+        wire::check_len("name", self.name.len(), MAX_NAME)?;
+        wire::check_len("topic", self.topic.len(), MAX_TOPIC)?;
+        wire::check_len("inviter's name", self.inviter_name.len(), MAX_NAME)
+    }
 }
 
 /// The reply of `join/1`.
@@ -273,6 +361,19 @@ pub enum JoinReply {
 }
 
 impl JoinReply {
+    /// Returns why asking others is of no use, in words for people; the inviter knows best whether its
+    /// own invite holds.
+    pub fn final_reason(&self, of_inviter: bool) -> Option<&'static str> {
+        match self {
+            Self::Expired => Some("this ticket has expired"),
+            Self::UsedUp => Some("this ticket was used as often as it may be"),
+            Self::Refused if of_inviter => {
+                Some("the inviter does not accept this ticket (any more)")
+            }
+            Self::Admitted(_) | Self::Refused | Self::NotNow => None,
+        }
+    }
+
     /// Returns what it says, in a word.
     pub fn name(&self) -> &'static str {
         match self {

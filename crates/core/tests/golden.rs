@@ -127,6 +127,8 @@ fn every_vector_can_be_read() {
     for name in ["admitted", "expired", "used_up", "not_now", "refused"] {
         reads::<proto::JoinReply>(&format!("join_{name}"));
     }
+    reads::<proto::LookReply>("look_invitation");
+    reads::<proto::LookReply>("look_not");
     reads::<proto::KeysRequest>("keys_request");
     reads::<proto::KeysReply>("keys_reply");
     reads::<proto::ContactRequest>("contact_request");

@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 
 use crate::event::Event;
 use crate::inner::Inner;
-use crate::rooms::{contact, farewell, invite, keys, sync};
+use crate::rooms::{contact, farewell, invite, keys, look, sync};
 use crate::service::Caller;
 use crate::services::{builtin, serve};
 use crate::transport::links::Handler;
@@ -93,6 +93,11 @@ impl Inner {
             (service::JOIN, _) => {
                 if accept(&mut stream).await {
                     invite::serve(self, link, stream).await;
+                }
+            }
+            (service::LOOK, _) => {
+                if accept(&mut stream).await {
+                    look::serve(self, link, stream).await;
                 }
             }
             (service::CONTACT, _) => {

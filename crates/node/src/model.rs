@@ -227,6 +227,29 @@ pub struct InviteInfo {
     pub open: bool,
 }
 
+/// What a ticket invites to, as a member of the room says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvitationInfo {
+    /// The room.
+    pub room: RoomId,
+    /// Its name, or the start of its id.
+    pub name: String,
+    /// What it is about; may be empty.
+    pub topic: String,
+    /// Who invites.
+    pub inviter: AccountId,
+    /// The inviter's name, or the start of its id.
+    pub inviter_name: String,
+    /// How many accounts are members.
+    pub members: u32,
+    /// What one joins as.
+    pub role: Role,
+    /// Whether one may read what was said before.
+    pub history: History,
+    /// When the ticket expires, Unix milliseconds.
+    pub expires_ms: u64,
+}
+
 impl Default for InviteOptions {
     /// Unlimited uses, seven days.
     fn default() -> Self {

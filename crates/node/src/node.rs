@@ -18,11 +18,11 @@ use crate::error::{Error, Result};
 use crate::event::{Event, EventStream};
 use crate::inner::Inner;
 use crate::model::{
-    Finding, Identity, InviteInfo, InviteOptions, Member, MessagePage, MessageQuery, PeerInfo,
-    Person, RoomInfo, RoomKind, RoomSettings, ServiceInfo, Status,
+    Finding, Identity, InvitationInfo, InviteInfo, InviteOptions, Member, MessagePage,
+    MessageQuery, PeerInfo, Person, RoomInfo, RoomKind, RoomSettings, ServiceInfo, Status,
 };
 use crate::rooms::standing::{self, Act};
-use crate::rooms::{RoomHandle, contact, govern, invite, join, messages};
+use crate::rooms::{RoomHandle, contact, govern, invite, join, look, messages};
 use crate::service::{Forward, Offer, Provided};
 use crate::services::{self, CallLimits};
 use crate::store::Write;
@@ -156,6 +156,15 @@ impl Node {
         let room = self.handle(room)?;
         let invited = invite::invite(&self.inner, &room, &options).await;
         invited.map_err(|error| self.explain(&room, Act::Invite, error))
+    }
+
+    /// Asks what a ticket invites to, and by whom, without joining.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] for a ticket that is expired, used up or refused; [`Error::Unreachable`] when
+    /// no member answered within `wait`.
+    pub async fn look(&self, ticket: &Ticket, wait: Duration) -> Result<InvitationInfo> {
+        look::look(&self.inner, ticket, wait).await
     }
 
     /// Joins a room: returns when its members and newest messages are here. Joining a room that one

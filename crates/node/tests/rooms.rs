@@ -210,3 +210,46 @@ async fn a_room_of_ones_own_keeps_notes() {
     assert_eq!(me.node().find_room(&own.name).expect("by its name"), own.room);
     me.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_shows_room_and_inviter_before_anyone_joins() {
+    let (mut a, mut b, mut late) = (Home::new().await, Home::new().await, Home::new().await);
+    a.node().set_name("Ana").await.expect("set");
+    let room = a.node().create_room("plaza").await.expect("creates").room;
+    a.node().set_room(room, Setting::Topic("all sorts".into())).await.expect("a founder");
+    let ticket = a.node().invite(room, InviteOptions::default()).await.expect("invites");
+    b.node().join(&ticket, DEADLINE).await.expect("joins");
+    // Any member tells, also while the inviter is away.
+    let options = InviteOptions { role: Role::Reader, ..InviteOptions::default() };
+    let of_b = b.node().invite(room, options).await.expect("invites");
+    let second = async || a.node().invite(room, InviteOptions::default()).await.expect("invites");
+    let mut of_a = second().await;
+    until("b's address is known", async || {
+        of_a = second().await;
+        of_a.members.len() == 2
+    })
+    .await;
+    until("b heard of it", async || {
+        let invites = b.node().invites(room).expect("here");
+        invites.iter().any(|invite| invite.invite == of_a.secret().key())
+    })
+    .await;
+    a.stop().await;
+    let told = late.node().look(&of_b, DEADLINE).await.expect("told");
+    assert_eq!((told.room, told.name.as_str(), told.topic.as_str()), (room, "plaza", "all sorts"));
+    assert_eq!((told.inviter, told.members, told.role), (b.account(), 2, Role::Reader));
+    let of_a = late.node().look(&of_a, DEADLINE).await.expect("told by the other member");
+    assert_eq!(of_a.inviter_name, "Ana");
+    assert!(late.node().rooms().is_empty(), "nothing was joined");
+    assert_eq!(b.node().members(room).expect("here").len(), 2);
+
+    let invite =
+        b.node().invites(room).expect("here").into_iter().find(|it| it.inviter == b.account());
+    b.node().revoke_invite(room, invite.expect("its own").invite).await.expect("its own");
+    let refused = late.node().look(&of_b, DEADLINE).await.expect_err("revoked");
+    assert_eq!(refused.kind(), ErrorKind::Denied);
+    b.stop().await;
+    let nobody = late.node().look(&ticket, Duration::from_secs(1)).await.expect_err("all are away");
+    assert_eq!(nobody.kind(), ErrorKind::Unreachable);
+    late.stop().await;
+}

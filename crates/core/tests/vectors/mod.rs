@@ -13,12 +13,13 @@ use ayni_core::id::{AccountId, EpochId, EventId, PeerId, RoomId};
 use ayni_core::keys::{AccountKey, Bytes32, DeviceCert, DeviceKey, InviteSecret};
 use ayni_core::log::{Lane, LogId};
 use ayni_core::proto::{
-    Admission, ContactReply, ContactRequest, Gossip, Hello, JoinClaim, JoinReply, JoinRequest,
-    KeysReply, KeysRequest, Open, Opened, PROTOCOL, Profile, ReplyHead, ServiceDescriptor, service,
+    Admission, ContactReply, ContactRequest, Gossip, Hello, Invitation, JoinClaim, JoinReply,
+    JoinRequest, KeysReply, KeysRequest, LookReply, Open, Opened, PROTOCOL, Profile, ReplyHead,
+    ServiceDescriptor, service,
 };
 use ayni_core::room::{
-    Admit, Control, Cut, EpochBody, Fork, Genesis, GenesisBody, Grant, Invite, LogCut, Remove,
-    Revoke, Role, Room, Set, Setting, Upgrade, Wrap,
+    Admit, Control, Cut, EpochBody, Fork, Genesis, GenesisBody, Grant, History, Invite, LogCut,
+    Remove, Revoke, Role, Room, Set, Setting, Upgrade, Wrap,
 };
 use ayni_core::sealed::Sealer;
 use ayni_core::sync::frame::{LogRuns, SyncFrame, Want};
@@ -72,6 +73,19 @@ fn request() -> JoinRequest {
     let cert = account.certify(joiner.id(), joiner.hpke_public(), START);
     let claim = JoinClaim { room: room(), cert, admitter: device().id(), invite: invite().key() };
     claim.sign(&invite(), &joiner)
+}
+
+fn invitation() -> Invitation {
+    Invitation {
+        genesis: genesis(),
+        name: "plaza".into(),
+        topic: String::new(),
+        inviter: AccountKey::from_entropy(&[5; 32]).id(),
+        inviter_name: "Ana".into(),
+        members: 4,
+        role: Role::Member,
+        history: History::FromStart,
+    }
 }
 
 fn address() -> PeerAddr {
@@ -292,6 +306,8 @@ fn services() -> Vec<Vector> {
         ("join_used_up", wire::encode(&JoinReply::UsedUp)),
         ("join_not_now", wire::encode(&JoinReply::NotNow)),
         ("join_refused", wire::encode(&JoinReply::Refused)),
+        ("look_invitation", wire::encode(&LookReply::Invitation(invitation()))),
+        ("look_not", wire::encode(&LookReply::Not(JoinReply::Expired))),
         ("keys_request", wire::encode(&KeysRequest { epochs: vec![epoch()] })),
         ("keys_reply", wire::encode(&KeysReply { epochs: vec![sealed] })),
         ("contact_request", wire::encode(&ContactRequest { profile })),

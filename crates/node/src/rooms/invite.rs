@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use ayni_core::clock::Millis;
 use ayni_core::epoch::EpochSecret;
-use ayni_core::id::{PeerId, RoomId};
-use ayni_core::keys::{Bytes32, Domain, InviteSecret, verify};
+use ayni_core::id::{AccountId, InviteKey, PeerId, RoomId};
+use ayni_core::keys::{Bytes32, InviteSecret};
+use ayni_core::limits;
 use ayni_core::proto::{Admission, JoinReply, JoinRequest};
-use ayni_core::room::{Accepted, Admit, Control, History, Invite, Kind, MemberInfo};
+use ayni_core::room::{Accepted, Admit, Control, History, Invite, Kind, MemberInfo, Room};
 use ayni_core::ticket::Ticket;
-use ayni_core::{limits, wire};
 
 use super::handle::{Refusal, RoomHandle};
 use super::keys;
@@ -84,29 +85,11 @@ async fn admit(inner: &Arc<Inner>, link: &Link, request: &JoinRequest) -> JoinRe
             let member = members.account(&account).is_some_and(|info| {
                 info.is_member() && info.devices.contains_key(&claim.cert.claim.device)
             });
-            let invite = members.invite(&claim.invite);
-            if !member && invite.is_none() {
-                // Who has no invite of this room is not even told that it is here.
-                verdict = Some(JoinReply::Refused);
+            if member && replica.am_member() {
                 return Ok(Accepted::default());
             }
-            if !replica.am_member() {
-                verdict = Some(JoinReply::NotNow);
-                return Ok(Accepted::default());
-            }
-            let Some(invite) = invite.filter(|_| !member) else { return Ok(Accepted::default()) };
-            let least = members.settings().who_invites();
-            let entitled = members.role(&invite.inviter).is_none_or(|role| role >= least);
-            if !invite.open || !entitled {
-                verdict = Some(JoinReply::Refused);
-                return Ok(Accepted::default());
-            }
-            if invite.is_expired(now) {
-                verdict = Some(JoinReply::Expired);
-                return Ok(Accepted::default());
-            }
-            if invite.is_used_up() && !invite.admitted.contains(&account) {
-                verdict = Some(JoinReply::UsedUp);
+            if let Err(reply) = judge(replica, &claim.invite, &account, now) {
+                verdict = Some(if member { JoinReply::NotNow } else { reply });
                 return Ok(Accepted::default());
             }
             let term = members
@@ -144,15 +127,36 @@ async fn admit(inner: &Arc<Inner>, link: &Link, request: &JoinRequest) -> JoinRe
     }
 }
 
+/// Whether an invite lets an account in, as far as is known here; else what is answered. Who has no
+/// invite of this room is not even told that it is here.
+pub(super) fn judge(
+    replica: &Room,
+    invite: &InviteKey,
+    account: &AccountId,
+    now: Millis,
+) -> std::result::Result<(), JoinReply> {
+    let members = replica.members();
+    let Some(invite) = members.invite(invite) else { return Err(JoinReply::Refused) };
+    if !replica.am_member() {
+        return Err(JoinReply::NotNow);
+    }
+    let least = members.settings().who_invites();
+    let entitled = members.role(&invite.inviter).is_none_or(|role| role >= least);
+    if !invite.open || !entitled {
+        return Err(JoinReply::Refused);
+    }
+    if invite.is_expired(now) {
+        return Err(JoinReply::Expired);
+    }
+    if invite.is_used_up() && !invite.admitted.contains(account) {
+        return Err(JoinReply::UsedUp);
+    }
+    Ok(())
+}
+
 /// Whether the claim is meant for us, made by who connects, and signed by both keys.
 fn holds(me: PeerId, peer: PeerId, request: &JoinRequest) -> bool {
-    let claim = &request.claim;
-    let message = wire::encode(claim);
-    claim.admitter == me
-        && claim.cert.claim.device == peer
-        && claim.cert.verify().is_ok()
-        && verify(&claim.invite.0, Domain::JoinProof, &message, &request.invite_signature).is_ok()
-        && verify(&peer.0, Domain::JoinProof, &message, &request.device_signature).is_ok()
+    request.claim.cert.claim.device == peer && request.verify(request.claim.room, me).is_ok()
 }
 
 /// Puts together what a newcomer needs: above all the keys that it may have, sealed for its device.

@@ -7,11 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ayni_core::id::{PeerId, RoomId};
-use ayni_core::keys::Domain;
-use ayni_core::proto::{Admission, JoinClaim, JoinReply, JoinRequest, service};
+use ayni_core::proto::{Admission, JoinClaim, JoinReply, service};
 use ayni_core::room::{Accepted, Control, Kind, Room};
 use ayni_core::ticket::{PeerAddr, Ticket};
-use ayni_core::wire;
 use tokio::sync::watch;
 
 use super::handle::RoomHandle;
@@ -199,15 +197,11 @@ async fn ask_all(inner: &Arc<Inner>, ticket: &Ticket) -> Option<std::result::Res
                     Err(error) => tracing::warn!("an admission could not be used: {error}"),
                 }
             }
-            Ok(JoinReply::Expired) => return Some(Err("this ticket has expired".into())),
-            Ok(JoinReply::UsedUp) => {
-                return Some(Err("this ticket was used as often as it may be".into()));
+            Ok(reply) => {
+                if let Some(reason) = reply.final_reason(nth == 0) {
+                    return Some(Err(reason.into()));
+                }
             }
-            // The inviter knows best whether its own invite holds.
-            Ok(JoinReply::Refused) if nth == 0 => {
-                return Some(Err("the inviter does not accept this ticket (any more)".into()));
-            }
-            Ok(JoinReply::Refused | JoinReply::NotNow) => {}
             Err(error) => tracing::debug!(peer = %peer.short(), "asking to join: {error}"),
         }
     }
@@ -236,12 +230,7 @@ async fn ask(
         admitter: link.peer(),
         invite: invite.key(),
     };
-    let message = wire::encode(&claim);
-    let request = JoinRequest {
-        invite_signature: invite.sign(&message),
-        device_signature: inner.keys.device.sign(Domain::JoinProof, &message),
-        claim,
-    };
+    let request = claim.sign(&invite, &inner.keys.device);
     let mut stream = link.open(service::JOIN, None).await?;
     stream.send.send(&request).await?;
     stream.send.finish();

@@ -14,6 +14,7 @@ pub(crate) mod invite;
 pub(crate) mod join;
 pub(crate) mod keys;
 pub(crate) mod live;
+pub(crate) mod look;
 pub(crate) mod messages;
 pub(crate) mod pace;
 pub(crate) mod serve;

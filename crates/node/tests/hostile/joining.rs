@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ayni::{InviteOptions, RoomId, Ticket};
 use ayni_core::keys::{AccountKey, InviteSecret, Sig};
 use ayni_core::proto::{
-    ContactReply, ContactRequest, JoinReply, JoinRequest, Open, Opened, Profile, service,
+    ContactReply, ContactRequest, JoinReply, JoinRequest, LookReply, Open, Opened, Profile, service,
 };
 use ayni_core::ticket::{Addr, PeerAddr};
 use futures_util::future::join_all;
@@ -188,5 +188,31 @@ async fn what_a_peer_may_call_is_told_when_it_becomes_a_member() {
     until("b hears of the service", offers).await;
     stage.b.node.leave(group).await.expect("leaves");
     until("b hears that it is gone", async || !offers().await).await;
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hazard_19_who_only_looked_is_not_admitted_by_that() {
+    let stage = Stage::new().await;
+    let raw = Raw::new().await;
+    let link = raw.link(&stage.a.node).await;
+    let looking = claim(&raw, &stage.a.node, &stage.ticket);
+    let request = looking.sign_look(&stage.ticket.secret(), &raw.device);
+    let mut stream = link.accepted(service::LOOK, None).await;
+    stream.send(&request).await;
+    let shown = within("a reply", stream.recv.next()).await.expect("a reply");
+    assert!(matches!(shown, LookReply::Invitation(_)), "{shown:?}");
+    assert_eq!(ask(&link, &request).await, JoinReply::Refused);
+    // Nor does a claim for joining show anything, or one without the invite's key.
+    let joining = claim(&raw, &stage.a.node, &stage.ticket);
+    let signed = joining.clone().sign(&stage.ticket.secret(), &raw.device);
+    let forged = joining.sign_look(&InviteSecret::from_seed(&[7; 32]), &raw.device);
+    for request in [signed, forged] {
+        let mut stream = link.accepted(service::LOOK, None).await;
+        stream.send(&request).await;
+        let reply = within("a reply", stream.recv.next()).await.expect("a reply");
+        assert_eq!(reply, LookReply::Not(JoinReply::Refused));
+    }
+    assert_eq!(stage.a.node.members(stage.room).expect("here").len(), 2);
     stage.stop().await;
 }
