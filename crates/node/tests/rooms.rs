@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use ayni::{
-    AccountId, ErrorKind, InviteOptions, MessageKind, MessageQuery, Network, Node, Role, RoomId,
-    RoomKind, Setting, Who,
+    AccountId, ErrorKind, History, InviteOptions, MessageKind, MessageQuery, Network, Node, Role,
+    RoomId, RoomKind, Setting, Who,
 };
 use tempfile::TempDir;
 
@@ -252,4 +252,51 @@ async fn a_ticket_shows_room_and_inviter_before_anyone_joins() {
     let nobody = late.node().look(&ticket, Duration::from_secs(1)).await.expect_err("all are away");
     assert_eq!(nobody.kind(), ErrorKind::Unreachable);
     late.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_away_across_rotations_reads_all_from_whoever_is_there() {
+    for history in [History::FromStart, History::FromJoining] {
+        let mut homes = Vec::new();
+        for _ in 0..6 {
+            homes.push(Home::new().await);
+        }
+        let (founder, away, stays) = (0, 1, 2);
+        let room = homes[founder].node().create_room("keys").await.expect("creates").room;
+        homes[founder].node().set_room(room, Setting::History(history)).await.expect("a founder");
+        homes[founder].node().say(room, "before anyone came").await.expect("says");
+        let invited = homes[founder].node().invite(room, InviteOptions::default()).await;
+        let ticket = invited.expect("invites");
+        for home in &homes[1..] {
+            home.node().join(&ticket, DEADLINE).await.expect("joins");
+        }
+        homes[founder].node().say(room, "all are here").await.expect("says");
+        all_show(&homes.iter().collect::<Vec<_>>(), room, "all are here").await;
+        let past = homes[away].texts(room).await.iter().any(|text| text == "before anyone came");
+        assert_eq!(past, history == History::FromStart);
+
+        homes[away].stop().await;
+        let mut said = Vec::new();
+        for nth in 3..homes.len() {
+            // Each removal brings another key.
+            let removed = homes[nth].account();
+            homes[nth].stop().await;
+            homes[founder].node().remove_member(room, removed).await.expect("a founder");
+            said.push(format!("after removal {nth}"));
+            homes[founder].node().say(room, said.last().expect("one")).await.expect("says");
+            all_show(&[&homes[stays]], room, said.last().expect("one")).await;
+        }
+        homes[founder].stop().await;
+        homes[away].start().await;
+        for text in &said {
+            all_show(&[&homes[away]], room, text).await;
+        }
+        homes[away].node().say(room, "I am back").await.expect("a member");
+        all_show(&[&homes[stays]], room, "I am back").await;
+        let past = homes[away].texts(room).await.iter().any(|text| text == "before anyone came");
+        assert_eq!(past, history == History::FromStart);
+        for home in &mut homes {
+            home.stop().await;
+        }
+    }
 }
