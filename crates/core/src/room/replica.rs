@@ -160,7 +160,7 @@ impl Room {
     /// Returns how many events of a log count at most.
     ///
     /// Void control events are held all the same: others depend on them.
-    fn counted(&self, log: &LogId) -> u64 {
+    pub fn counted(&self, log: &LogId) -> u64 {
         let end = match log.lane {
             Lane::Control => self.members.fork_of(log),
             Lane::Chat => self.members.end_of(log),
