@@ -67,8 +67,9 @@ async fn state(inner: &Arc<Inner>, room: &Arc<RoomHandle>, log: LogId, proof: Fo
     let change = room.change(inner, |replica, now| {
         let members = replica.members();
         let void: Vec<_> = members.undeclared(&log).into_iter().take(MAX_FORK_VOID).collect();
-        let known = members.fork_of(&log).is_some() && void.is_empty();
-        if known || !replica.am_member() {
+        let from = proof.proves(replica.id()).map(|(_, from)| from);
+        let known = members.fork_of(&log).is_some_and(|known| Some(known) <= from);
+        if known && void.is_empty() || !replica.am_member() {
             return Ok(Accepted::default());
         }
         Ok(replica.author_fork(device, Fork { void, ..proof }, now)?)

@@ -200,8 +200,8 @@ async fn hazard_19_who_only_looked_is_not_admitted_by_that() {
     let request = looking.sign_look(&stage.ticket.secret(), &raw.device);
     let mut stream = link.accepted(service::LOOK, None).await;
     stream.send(&request).await;
-    let shown = within("a reply", stream.recv.next()).await.expect("a reply");
-    assert!(matches!(shown, LookReply::Invitation(_)), "{shown:?}");
+    let shown: Option<LookReply> = within("a reply", stream.recv.next()).await;
+    assert!(matches!(shown, Some(LookReply::Invitation(_))), "{shown:?}");
     assert_eq!(ask(&link, &request).await, JoinReply::Refused);
     // Nor does a claim for joining show anything, or one without the invite's key.
     let joining = claim(&raw, &stage.a.node, &stage.ticket);
@@ -210,8 +210,8 @@ async fn hazard_19_who_only_looked_is_not_admitted_by_that() {
     for request in [signed, forged] {
         let mut stream = link.accepted(service::LOOK, None).await;
         stream.send(&request).await;
-        let reply = within("a reply", stream.recv.next()).await.expect("a reply");
-        assert_eq!(reply, LookReply::Not(JoinReply::Refused));
+        let reply: Option<LookReply> = within("a reply", stream.recv.next()).await;
+        assert_eq!(reply, Some(LookReply::Not(JoinReply::Refused)));
     }
     assert_eq!(stage.a.node.members(stage.room).expect("here").len(), 2);
     stage.stop().await;
