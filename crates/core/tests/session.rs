@@ -357,6 +357,21 @@ fn what_was_refused_is_asked_again_when_control_advanced_meanwhile() {
 }
 
 #[test]
+fn what_became_void_is_not_asked_for_again_by_those_who_agree() {
+    let (mut claims, mut side) = (Claims::default(), Side::new(1, Frontier::default()));
+    side.held = holding(Lane::Chat, 0, 0..5);
+    let wants = side.told(&holding(Lane::Chat, 0, 0..10), &mut claims);
+    assert_eq!(to_frontier(&wants[0].ranges), holding(Lane::Chat, 0, 5..10));
+    side.feed(Input::Refused(log(Lane::Chat, 0), 5..10), &mut claims).expect("fine");
+    side.hear(SyncFrame::Done(0), &mut claims).expect("asked for");
+    // The peer lets go of it too, and says that both hold the same now.
+    side.feed(Input::Check, &mut claims).expect("fine");
+    assert_eq!(asked(&side.hear(summary(1), &mut claims).expect("fine")), []);
+    side.session.forgive();
+    assert_eq!(asked(&side.feed(Input::Changed, &mut claims).expect("fine")), []);
+}
+
+#[test]
 fn scattered_holdings_keep_the_limits_of_a_frame() {
     // As many separate runs as there may be, each then grown at both ends: twice as many pieces.
     let pieces = MAX_RUNS_PER_LOG as u64;

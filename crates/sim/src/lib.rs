@@ -11,6 +11,7 @@
 //! one in crate `ayni`, with the same duties.
 
 pub mod dice;
+pub mod liar;
 pub mod network;
 pub mod peer;
 pub mod plan;

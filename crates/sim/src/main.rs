@@ -38,8 +38,9 @@ fn main() -> ExitCode {
     for scenario in options.scenarios {
         for seed in options.from..options.from.saturating_add(options.seeds) {
             runs += 1;
+            let start = std::time::Instant::now();
             match verdict::run(scenario, seed) {
-                Ok(report) => println!("{report}"),
+                Ok(report) => println!("{report}; {:.1} s", start.elapsed().as_secs_f32()),
                 Err(failure) => {
                     failures += 1;
                     println!("{failure}");

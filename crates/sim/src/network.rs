@@ -36,6 +36,9 @@ struct Connection {
     busy_until: [Millis; 2],
 }
 
+/// How many times less the connections of slow peers carry.
+const SLOWNESS: u64 = 100;
+
 /// A packet under way.
 #[derive(Debug, Clone)]
 pub struct Parcel {
@@ -57,6 +60,9 @@ pub struct Network {
     next: u64,
     /// While the network is parted: who is on the other side.
     apart: BTreeSet<PeerNo>,
+    slow: BTreeSet<PeerNo>,
+    /// Those whose packets, and packets to whom, are not counted below.
+    uncounted: BTreeSet<PeerNo>,
     /// Bytes and packets that were sent.
     sent: (u64, u64),
 }
@@ -68,7 +74,25 @@ fn pair(one: PeerNo, other: PeerNo) -> (PeerNo, PeerNo) {
 impl Network {
     /// A network without connections.
     pub fn new(conditions: Conditions) -> Self {
-        Self { conditions, up: BTreeMap::new(), next: 0, apart: BTreeSet::new(), sent: (0, 0) }
+        Self {
+            conditions,
+            up: BTreeMap::new(),
+            next: 0,
+            apart: BTreeSet::new(),
+            slow: BTreeSet::new(),
+            uncounted: BTreeSet::new(),
+            sent: (0, 0),
+        }
+    }
+
+    /// Says who is slow.
+    pub fn slow_down(&mut self, slow: BTreeSet<PeerNo>) {
+        self.slow = slow;
+    }
+
+    /// Says whose packets, and packets to whom, [`Self::sent`] leaves out.
+    pub fn leave_uncounted(&mut self, peers: BTreeSet<PeerNo>) {
+        self.uncounted = peers;
     }
 
     /// Connects two peers, unless the network is parted between them. Returns whether it did.
@@ -133,7 +157,11 @@ impl Network {
             self.conditions;
         let Some(connection) = self.up.get_mut(&pair(from, to)) else { return vec![] };
         let bytes = size(&packet);
-        self.sent = (self.sent.0 + bytes, self.sent.1 + 1);
+        if !self.uncounted.contains(&from) && !self.uncounted.contains(&to) {
+            self.sent = (self.sent.0 + bytes, self.sent.1 + 1);
+        }
+        let slow = self.slow.contains(&from) || self.slow.contains(&to);
+        let bytes_per_ms = if slow { bytes_per_ms / SLOWNESS } else { bytes_per_ms };
         let (number, stream) = (connection.number, connection.stream);
         let parcel = Parcel { from, to, packet, connection: number, stream };
         if let Packet::Gossip(_) = parcel.packet {
@@ -172,6 +200,7 @@ fn size(packet: &Packet) -> u64 {
     let bytes = match packet {
         Packet::Sync(bytes)
         | Packet::Gossip(bytes)
+        | Packet::Farewell(bytes)
         | Packet::Join(bytes)
         | Packet::Joined(bytes)
         | Packet::Keys(bytes)

@@ -4,28 +4,30 @@
 //! what a signed end vouches for, forgives and announces when something changed, and refuses to serve
 //! who is not a member. Everything it says comes back as [`Outgoing`]; it never waits.
 
+pub mod acting;
+mod forking;
 mod joining;
+mod lying;
 mod syncing;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use ayni_core::chat::Chat;
-use ayni_core::clock::Millis;
+use ayni_core::clock::{Hlc, Millis};
 use ayni_core::epoch::EpochSecret;
 use ayni_core::event::{CheckedRun, Event};
-use ayni_core::id::{AccountId, EventId, PeerId, RoomId};
+use ayni_core::id::{AccountId, EpochId, EventId, PeerId, RoomId};
 use ayni_core::keys::{AccountKey, DeviceCert, DeviceKey, InviteSecret};
 use ayni_core::limits::MAX_GOSSIP_EVENT;
-use ayni_core::log::Lane;
+use ayni_core::log::{Frontier, Lane};
 use ayni_core::proto::Gossip;
-use ayni_core::room::{
-    Accepted, AuthorError, Control, Effect, Genesis, Invite, Role, Room, Setting,
-};
+use ayni_core::room::{Accepted, Effect, Genesis, Room};
 use ayni_core::sync::{Claims, Violation};
 use ayni_core::wire;
 
 use crate::dice::Dice;
+use crate::liar::{Liar, Lie};
 use crate::store::Store;
+use forking::Pending;
 use syncing::Stream;
 
 /// Names a peer in one run.
@@ -40,6 +42,8 @@ pub enum Packet {
     Bye,
     /// A message of gossip. Lost, repeated and reordered.
     Gossip(Vec<u8>),
+    /// Control events for one who was removed: what tells it so, as frames.
+    Farewell(Vec<u8>),
     /// A request of `join/1`.
     Join(Vec<u8>),
     /// Its reply.
@@ -104,9 +108,13 @@ pub struct Counts {
     /// Runs and live events that were refused, by reason.
     pub refused: BTreeMap<String, u64>,
     /// Sessions that we ended because the peer broke the protocol.
-    pub violations: Vec<Violation>,
-    /// Sessions that we ended because events did not hold.
-    pub liars: u64,
+    pub violations: Vec<(PeerNo, Violation)>,
+    /// With whom we ended sessions because events did not hold, and how often.
+    pub liars: BTreeMap<PeerNo, u64>,
+    /// Sessions that we ended because the peer left requests unanswered.
+    pub stalls: u64,
+    /// Proofs of forks that we stated.
+    pub proofs: u64,
 }
 
 /// A peer.
@@ -127,6 +135,18 @@ pub struct Peer {
     sealed: u64,
     /// Never answers a request: it is slow without end.
     mute: bool,
+    /// What makes it a liar, if it is one.
+    liar: Option<Liar>,
+    /// The other face of one who forks: a copy of the device. Peers with odd numbers see that one.
+    twin: Option<Box<Self>>,
+    /// The highest term for which anyone told it that it is admitted.
+    admitted: Option<u32>,
+    /// Whether it holds an invite that it did not come in with yet.
+    renewed: bool,
+    /// When it asks to be let in again, and how long it waits after that.
+    asks: (Millis, Millis),
+    /// Whom it asked since it last waited.
+    asked: BTreeSet<PeerNo>,
 }
 
 /// What is gone when a peer stops.
@@ -139,6 +159,37 @@ struct Running {
     stalled: BTreeMap<PeerNo, Millis>,
     next_session: u64,
     changed: bool,
+    /// What is held, as long as nothing changed.
+    held: Option<Frontier>,
+    /// Forks that are to be proved.
+    pending: Pending,
+    /// With whom sessions ended in trouble, and how long the next pause is.
+    trouble: BTreeMap<PeerNo, Millis>,
+    /// Who of those that are members here will have no session with it, and since when.
+    refused_by: BTreeMap<PeerNo, Millis>,
+    /// Whom it told of their removal, and when.
+    farewells: BTreeMap<PeerNo, Millis>,
+    /// Which secrets it asked for, when it asks again, and how long it waits after that.
+    lacking: (Vec<EpochId>, Millis, Millis),
+}
+
+impl Running {
+    fn new(room: Option<Room>) -> Self {
+        Self {
+            room,
+            claims: Claims::default(),
+            streams: BTreeMap::new(),
+            stalled: BTreeMap::new(),
+            next_session: 0,
+            changed: false,
+            held: None,
+            pending: Pending::default(),
+            trouble: BTreeMap::new(),
+            refused_by: BTreeMap::new(),
+            farewells: BTreeMap::new(),
+            lacking: (vec![], 0, 0),
+        }
+    }
 }
 
 impl Peer {
@@ -156,6 +207,12 @@ impl Peer {
             arrived: Vec::new(),
             sealed: 0,
             mute: false,
+            liar: None,
+            twin: None,
+            admitted: None,
+            renewed: false,
+            asks: (0, 0),
+            asked: BTreeSet::new(),
         };
         peer.start(0);
         peer
@@ -220,15 +277,56 @@ impl Peer {
     pub fn start(&mut self, now: Millis) {
         let (me, now) = (self.me.key.id(), self.clock(now));
         let room = self.room_id.map(|room| self.store.restore(room, me, now));
-        let (claims, streams) = (Claims::default(), BTreeMap::new());
-        let stalled = BTreeMap::new();
-        self.running =
-            Some(Running { room, claims, streams, stalled, next_session: 0, changed: false });
+        self.running = Some(Running::new(room));
+        if let Some(twin) = &mut self.twin {
+            twin.start(now);
+        }
     }
 
     /// Stops, at once.
     pub fn stop(&mut self) {
         self.running = None;
+        if let Some(twin) = &mut self.twin {
+            twin.stop();
+        }
+    }
+
+    /// Makes it a liar.
+    pub fn lie_by(&mut self, liar: Liar) {
+        self.mute = liar.lie == Lie::NeverAnswers;
+        self.liar = Some(liar);
+    }
+
+    /// Returns how it breaks the rules, if it does.
+    pub fn lie(&self) -> Option<Lie> {
+        self.liar.as_ref().map(|liar| liar.lie)
+    }
+
+    /// Returns its other face, if it has two.
+    pub fn twin(&self) -> Option<&Self> {
+        self.twin.as_deref()
+    }
+
+    /// Returns the face that `other` sees, if it is not this one.
+    fn face(&self, other: PeerNo) -> Option<&Self> {
+        self.twin.as_deref().filter(|_| other % 2 == 1)
+    }
+
+    fn face_mut(&mut self, other: PeerNo) -> Option<&mut Self> {
+        self.twin.as_deref_mut().filter(|_| other % 2 == 1)
+    }
+
+    /// Returns the messages that are to be shown at `now`, in their order.
+    pub fn timeline(&self, now: Millis) -> Vec<(Hlc, EventId)> {
+        let Some(room) = self.room() else { return vec![] };
+        let ends = |event: &Event| room.members().end_of(&event.log()).unwrap_or(u64::MAX);
+        let due = self.store.chat().filter(|event| !event.header().time.is_ahead(now));
+        let mut shown: Vec<_> = due
+            .filter(|event| event.seq() < ends(event) && !room.hides(event.header()))
+            .map(Event::order)
+            .collect();
+        shown.sort_unstable();
+        shown
     }
 
     /// Founds the room.
@@ -243,99 +341,19 @@ impl Peer {
         let (key, cert) = (&self.me.key, &self.me.cert);
         let (room, accepted) = Room::found(genesis, key, cert, names, secret.clone(), now);
         self.room_id = Some(room.id());
-        self.store.keep(&accepted);
+        self.store.keep(&accepted, self.me.key.id());
         self.store.keep_secret(secret);
         if let Some(running) = &mut self.running {
             running.room = Some(room);
+            running.held = None;
         }
-    }
-
-    /// Says something. Returns the event, and what to send.
-    ///
-    /// # Errors
-    /// [`AuthorError`], also where it does not run.
-    pub fn say(
-        &mut self,
-        text: &str,
-        now: Millis,
-        dice: &mut Dice,
-    ) -> Result<(Event, Vec<Outgoing>), AuthorError> {
-        let chat = Chat::Message(text.to_owned());
-        let entropy = dice.bytes();
-        let fresh = EpochSecret::new(dice.bytes());
-        self.author(now, |room, key, now| {
-            room.author_chat_minting(key, &chat, now, &entropy, fresh)
-        })
-    }
-
-    /// Names the room.
-    ///
-    /// # Errors
-    /// [`AuthorError`], also where it does not run.
-    pub fn name_room(
-        &mut self,
-        name: &str,
-        now: Millis,
-    ) -> Result<(Event, Vec<Outgoing>), AuthorError> {
-        let setting = Setting::Name(name.to_owned());
-        self.author(now, |room, key, now| room.author_setting(key, &setting, now))
-    }
-
-    /// States something in the control lane.
-    ///
-    /// # Errors
-    /// [`AuthorError`], also where it does not run.
-    pub fn state(
-        &mut self,
-        control: &Control,
-        now: Millis,
-    ) -> Result<(Event, Vec<Outgoing>), AuthorError> {
-        self.author(now, |room, key, now| room.author_control(key, control, now))
-    }
-
-    /// Leaves the room.
-    ///
-    /// # Errors
-    /// [`AuthorError`], also where it does not run.
-    pub fn leave(&mut self, now: Millis) -> Result<(Event, Vec<Outgoing>), AuthorError> {
-        self.author(now, Room::author_leave)
-    }
-
-    /// Makes an invite for any number of uses, until `expires_ms`.
-    ///
-    /// # Errors
-    /// [`AuthorError`], also where it does not run.
-    pub fn invite(
-        &mut self,
-        secret: InviteSecret,
-        expires_ms: Millis,
-        now: Millis,
-    ) -> Result<(Invited, Event, Vec<Outgoing>), AuthorError> {
-        let (key, role) = (secret.key(), Role::Member);
-        let invite = Invite { key, uses: None, expires_ms, role };
-        let (event, out) =
-            self.author(now, |room, key, now| room.author_invite(key, invite, now))?;
-        Ok((Invited { room: event.header().room, secret }, event, out))
-    }
-
-    fn author(
-        &mut self,
-        now: Millis,
-        author: impl FnOnce(&mut Room, &DeviceKey, Millis) -> Result<Accepted, AuthorError>,
-    ) -> Result<(Event, Vec<Outgoing>), AuthorError> {
-        let now = self.clock(now);
-        let room = self.running.as_mut().and_then(|running| running.room.as_mut());
-        let accepted = author(room.ok_or(AuthorError::NotAMember)?, &self.me.key, now)?;
-        let event = accepted.events.last().cloned().ok_or(AuthorError::NotThere)?;
-        self.commit(&accepted);
-        let out = accepted.events.iter().flat_map(|event| self.gossip(event, None)).collect();
-        Ok((event, out))
     }
 
     /// Keeps what is new, and notes that sessions must hear of it.
     fn commit(&mut self, accepted: &Accepted) {
-        self.store.keep(accepted);
+        self.store.keep(accepted, self.me.key.id());
         let Some(running) = &mut self.running else { return };
+        running.held = None;
         for effect in &accepted.effects {
             if let Effect::Epoch(epoch) = effect
                 && let Some(secret) = running.room.as_ref().and_then(|room| room.secret(epoch))
@@ -349,14 +367,13 @@ impl Peer {
                 stream.session.forgive();
             }
         }
+        self.examine(accepted);
+        self.note_forks(accepted);
     }
 
     /// Hands an event to gossip, whole where it fits.
     fn gossip(&self, event: &Event, from: Option<PeerNo>) -> Vec<Outgoing> {
-        let bytes = wire::encode(&Gossip::Event(event.to_raw()));
-        if bytes.len() > MAX_GOSSIP_EVENT {
-            return vec![];
-        }
+        let Some(bytes) = gossip_of(event) else { return vec![] };
         let Some(running) = &self.running else { return vec![] };
         let neighbors = running.streams.keys().filter(|to| Some(**to) != from);
         neighbors.map(|to| Outgoing { to: *to, packet: Packet::Gossip(bytes.clone()) }).collect()
@@ -366,10 +383,14 @@ impl Peer {
         let Ok(Gossip::Event(raw)) = wire::decode::<Gossip>(bytes) else { return vec![] };
         let Ok(event) = Event::from_raw(raw) else { return vec![] };
         let now = self.clock(now);
+        let relays = self.lie() == Some(Lie::Relays);
+        if self.is_deaf_to(std::slice::from_ref(&event)) {
+            return vec![];
+        }
         let Some(room) = self.running.as_mut().and_then(|running| running.room.as_mut()) else {
             return vec![];
         };
-        if room.frontier().contains(&event.log(), event.seq()) {
+        if room.logs().log(&event.log()).is_some_and(|log| log.positions().contains(event.seq())) {
             return vec![];
         }
         let Ok(run) = CheckedRun::new(room.id(), vec![event.clone()]) else { return vec![] };
@@ -383,13 +404,22 @@ impl Peer {
             }
             Err(reject) => {
                 *self.counts.refused.entry(reject.to_string()).or_default() += 1;
-                vec![]
+                if relays { self.gossip(&event, Some(from)) } else { vec![] }
             }
         }
     }
 
     /// Takes a packet in.
-    pub fn receive(&mut self, from: PeerNo, packet: &Packet, now: Millis) -> Vec<Outgoing> {
+    pub fn receive(
+        &mut self,
+        from: PeerNo,
+        packet: &Packet,
+        now: Millis,
+        dice: &mut Dice,
+    ) -> Vec<Outgoing> {
+        if let Some(twin) = self.face_mut(from) {
+            return twin.receive(from, packet, now, dice);
+        }
         if self.running.is_none() {
             return vec![];
         }
@@ -400,10 +430,17 @@ impl Peer {
                 vec![]
             }
             Packet::Gossip(bytes) => self.take_gossip(from, bytes, now),
-            Packet::Join(bytes) => self.take_join(from, bytes, now),
+            Packet::Farewell(bytes) => self.take_farewell(bytes, now),
+            Packet::Join(bytes) => self.take_join(from, bytes, now, dice),
             Packet::Joined(bytes) => self.take_joined(from, bytes),
             Packet::Keys(bytes) => self.take_keys(from, bytes),
             Packet::Secrets(bytes) => self.take_secrets(from, bytes),
         }
     }
+}
+
+/// Returns an event as gossip carries it, where it fits.
+fn gossip_of(event: &Event) -> Option<Vec<u8>> {
+    let bytes = wire::encode(&Gossip::Event(event.to_raw()));
+    (bytes.len() <= MAX_GOSSIP_EVENT).then_some(bytes)
 }

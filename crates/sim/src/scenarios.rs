@@ -1,5 +1,8 @@
 //! What is simulated, as one table.
 
+use ayni_core::room::History;
+
+use crate::liar::{ALL_LIES, Lie};
 use crate::network::Conditions;
 
 /// Whether the room is a group or the direct room of two.
@@ -10,6 +13,44 @@ pub enum Kind {
     /// Both found it.
     Direct,
 }
+
+/// What people do with the room and with one another. What the room does not permit when it is due
+/// is left out, and counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Affairs {
+    /// Members whom the founder makes admins when most have joined.
+    pub admins: usize,
+    /// Times that an admin gives someone a role, up to its own.
+    pub grants: u64,
+    /// Times that an admin, or the founder, gives someone a lower role.
+    pub demotions: u64,
+    /// Times that an admin, or the founder, removes someone.
+    pub removals: u64,
+    /// Times that two admins beside each other sign removals of each other, whatever their own
+    /// replicas say; each time the founder removes one of them later.
+    pub rivalries: u64,
+    /// Times that someone who was removed gets a new invite, made in knowledge of that.
+    pub readmissions: u64,
+    /// Further invites that members make; some of those who come later hold one of these.
+    pub invites: u64,
+    /// Times that someone ends an invite.
+    pub revocations: u64,
+    /// Times that the room is set up in some respect.
+    pub settings: u64,
+}
+
+/// Nothing of that kind.
+const PEACE: Affairs = Affairs {
+    admins: 0,
+    grants: 0,
+    demotions: 0,
+    removals: 0,
+    rivalries: 0,
+    readmissions: 0,
+    invites: 0,
+    revocations: 0,
+    settings: 0,
+};
 
 /// One kind of run; the seed decides the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +75,16 @@ pub struct Scenario {
     pub long_percent: u64,
     /// Times that someone changes a name.
     pub renames: u64,
+    /// What people do with the room and with one another.
+    pub affairs: Affairs,
+    /// What newcomers may read, by the genesis.
+    pub history: History,
+    /// Peers that break the rules, never the founder, and never newcomers.
+    pub liars: usize,
+    /// What they may do: each does one of these.
+    pub lies: &'static [Lie],
+    /// Peers whose connections carry a hundredth of what others' do, never the founder.
+    pub slow: usize,
     /// Time in which all that happens, in milliseconds.
     pub span_ms: u64,
     /// Connections that drop.
@@ -66,6 +117,9 @@ const ROUGH: Conditions = Conditions {
     bytes_per_ms: 100,
 };
 
+/// Rough, and so wide that a hundredth of it is worth waiting for: a frame takes some seconds.
+const WIDE: Conditions = Conditions { bytes_per_ms: 1000, ..ROUGH };
+
 const BASE: Scenario = Scenario {
     name: "",
     about: "",
@@ -77,6 +131,11 @@ const BASE: Scenario = Scenario {
     messages: 120,
     long_percent: 2,
     renames: 6,
+    affairs: PEACE,
+    history: History::FromStart,
+    liars: 0,
+    lies: ALL_LIES,
+    slow: 0,
     span_ms: 60_000,
     drops: 0,
     partings: 0,
@@ -175,6 +234,104 @@ pub const SCENARIOS: &[Scenario] = &[
         partings: 1,
         restarts: 6,
         neighbors: 3,
+        ..BASE
+    },
+    Scenario {
+        name: "removals",
+        about: "founder and admins remove members and admins, also at once, apart, and while those are away",
+        peers: 9,
+        affairs: Affairs { admins: 3, removals: 4, demotions: 1, grants: 2, ..PEACE },
+        drops: 4,
+        partings: 2,
+        restarts: 4,
+        ..BASE
+    },
+    Scenario {
+        name: "siblings",
+        about: "admins beside each other try to remove each other; the founder removes one of them",
+        peers: 7,
+        affairs: Affairs { admins: 3, rivalries: 3, grants: 2, ..PEACE },
+        partings: 3,
+        ..BASE
+    },
+    Scenario {
+        name: "readmitted",
+        about: "some who were removed come back by new invites, and hold old ones all the time",
+        peers: 8,
+        affairs: Affairs { admins: 2, removals: 4, readmissions: 4, ..PEACE },
+        drops: 4,
+        partings: 1,
+        restarts: 2,
+        ..BASE
+    },
+    Scenario {
+        name: "revoked",
+        about: "members invite, invites are ended while some come with them, inviters are removed",
+        peers: 10,
+        newcomers: 5,
+        affairs: Affairs { admins: 2, invites: 5, revocations: 5, removals: 1, ..PEACE },
+        partings: 2,
+        ..BASE
+    },
+    Scenario {
+        name: "settings",
+        about: "admins set the room up at once: name, topic, who may invite, post and pin, history",
+        peers: 7,
+        newcomers: 2,
+        affairs: Affairs { admins: 3, settings: 24, demotions: 1, ..PEACE },
+        partings: 2,
+        restarts: 2,
+        ..BASE
+    },
+    Scenario {
+        name: "from-joining",
+        about: "newcomers, and those who come back, read nothing that was said without them",
+        peers: 9,
+        newcomers: 3,
+        history: History::FromJoining,
+        affairs: Affairs { admins: 2, removals: 2, readmissions: 2, ..PEACE },
+        partings: 2,
+        drops: 4,
+        restarts: 2,
+        ..BASE
+    },
+    Scenario {
+        name: "slow",
+        about: "two of eight peers carry a hundredth of what others do, and hold up nobody",
+        peers: 8,
+        newcomers: 2,
+        messages: 400,
+        slow: 2,
+        conditions: WIDE,
+        drops: 4,
+        ..BASE
+    },
+    Scenario {
+        name: "liars-serve",
+        about: "two claim what they have not, serve what is wrong, in part, unasked, or nothing",
+        peers: 8,
+        newcomers: 2,
+        liars: 2,
+        lies: &[
+            Lie::ClaimsMore,
+            Lie::Corrupts,
+            Lie::Truncates,
+            Lie::Unasked,
+            Lie::NeverAnswers,
+            Lie::FalseStates,
+            Lie::Floods,
+        ],
+        drops: 4,
+        ..BASE
+    },
+    Scenario {
+        name: "liars-stay",
+        about: "two go on after their removal: write, date back, and are helped by one who relays",
+        peers: 9,
+        liars: 3,
+        lies: &[Lie::WritesOn, Lie::Backdates, Lie::Relays],
+        affairs: Affairs { admins: 3, removals: 2, ..PEACE },
+        partings: 1,
         ..BASE
     },
 ];

@@ -17,17 +17,23 @@ use ayni_core::room::{Accepted, Effect, Room, Run};
 #[derive(Debug, Clone, Default)]
 pub struct Store {
     control: Vec<Event>,
+    /// Where each control event stands.
+    places: BTreeMap<(LogId, u64), usize>,
     chat: BTreeMap<LogId, BTreeMap<u64, Event>>,
     secrets: Vec<EpochSecret>,
     twice: u64,
 }
 
 impl Store {
-    /// Keeps what was accepted or authored, and deletes what became void.
-    pub fn keep(&mut self, accepted: &Accepted) {
+    /// Keeps what the device `me` accepted or authored, and deletes what became void: not what it said
+    /// itself, so that no position is ever used again.
+    pub fn keep(&mut self, accepted: &Accepted, me: PeerId) {
         for event in &accepted.events {
             match event.log().lane {
-                Lane::Control => self.control.push(event.clone()),
+                Lane::Control => {
+                    self.places.insert((event.log(), event.seq()), self.control.len());
+                    self.control.push(event.clone());
+                }
                 Lane::Chat => {
                     let log = self.chat.entry(event.log()).or_default();
                     self.twice += u64::from(log.insert(event.seq(), event.clone()).is_some());
@@ -36,6 +42,7 @@ impl Store {
         }
         for effect in &accepted.effects {
             if let Effect::Voided(log, from) = effect
+                && log.device != me
                 && let Some(events) = self.chat.get_mut(log)
             {
                 events.split_off(from);
@@ -56,6 +63,19 @@ impl Store {
     /// Returns the control events, in the order in which they were accepted.
     pub fn control(&self) -> &[Event] {
         &self.control
+    }
+
+    /// Returns the secrets that were ever here.
+    pub fn secrets(&self) -> &[EpochSecret] {
+        &self.secrets
+    }
+
+    /// Returns the event that is kept at a position.
+    pub fn at(&self, log: &LogId, seq: u64) -> Option<&Event> {
+        match log.lane {
+            Lane::Control => self.control.get(*self.places.get(&(*log, seq))?),
+            Lane::Chat => self.chat.get(log)?.get(&seq),
+        }
     }
 
     /// Returns the chat events.

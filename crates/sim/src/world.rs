@@ -8,14 +8,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use ayni_core::clock::Millis;
 use ayni_core::epoch::EpochSecret;
 use ayni_core::id::EventId;
-use ayni_core::keys::InviteSecret;
-use ayni_core::room::{Control, Genesis};
+use ayni_core::room::{Genesis, Policies};
 
 use crate::dice::Dice;
+use crate::liar::Liar;
 use crate::network::{Network, Parcel};
 use crate::peer::{Identity, Invited, Outgoing, Peer, PeerNo};
-use crate::plan::{Act, plan};
+use crate::plan::{Act, Plan, plan};
 use crate::scenarios::{Kind, Scenario};
+
+mod acts;
+
+pub use acts::{Cutting, Said, Standing, standing};
 
 /// The world's time at the start, Unix milliseconds.
 pub const START: Millis = 1_750_000_000_000;
@@ -48,11 +52,18 @@ pub struct World {
     agenda: BTreeMap<(Millis, u64), Happening>,
     entered: u64,
     announcing: BTreeSet<PeerNo>,
-    said: BTreeMap<EventId, (PeerNo, String)>,
-    invited: Option<Invited>,
+    said: BTreeMap<EventId, Said>,
+    /// What those who ended someone's term held of its messages then.
+    cuttings: Vec<Cutting>,
+    invites: Vec<Invited>,
+    liars: BTreeSet<PeerNo>,
+    slow: BTreeSet<PeerNo>,
     left: BTreeSet<PeerNo>,
     gone: BTreeSet<PeerNo>,
     acts_left: usize,
+    /// Acts that happened, by their kind, and those that were not permitted.
+    done: BTreeMap<&'static str, u64>,
+    skipped: u64,
 }
 
 impl World {
@@ -80,17 +91,20 @@ impl World {
             entered: 0,
             announcing: BTreeSet::new(),
             said: BTreeMap::new(),
-            invited: None,
+            cuttings: Vec::new(),
+            invites: Vec::new(),
+            liars: BTreeSet::new(),
+            slow: BTreeSet::new(),
             left: BTreeSet::new(),
             gone: BTreeSet::new(),
             acts_left: 0,
+            done: BTreeMap::new(),
+            skipped: 0,
             dice,
         };
         world.found(&identities);
-        for (at, act) in plan(scenario, &mut world.dice) {
-            world.acts_left += 1;
-            world.enter(START + at, Happening::Act(act));
-        }
+        let plan = plan(scenario, &mut world.dice);
+        world.cast(plan);
         world.enter(START, Happening::Maintain);
         for no in 0..scenario.peers {
             let at = START + world.dice.between(CHECK_MS, 2 * CHECK_MS);
@@ -99,18 +113,33 @@ impl World {
         world
     }
 
+    /// Enters what is planned, and makes slow and liars who is to be.
+    fn cast(&mut self, plan: Plan) {
+        for (at, act) in plan.acts {
+            self.acts_left += 1;
+            self.enter(START + at, Happening::Act(act));
+        }
+        for (no, lie) in plan.liars {
+            let dice = Dice::new(self.dice.below(u64::MAX));
+            self.peers[no].lie_by(Liar { lie, dice });
+            self.liars.insert(no);
+        }
+        self.slow = plan.slow;
+        self.network.slow_down(self.slow.clone());
+        self.network.leave_uncounted(self.liars.clone());
+    }
+
     fn found(&mut self, identities: &[Identity]) {
         let Some(first) = identities.first() else { return };
         match self.scenario.kind {
             Kind::Group => {
-                let genesis = Genesis::group(first.account(), self.dice.bytes());
+                let genesis = Genesis {
+                    policies: Policies { history: self.scenario.history },
+                    ..Genesis::group(first.account(), self.dice.bytes())
+                };
                 let secret = EpochSecret::new(self.dice.bytes());
                 self.peers[0].found(&genesis, ("0", Some("room")), secret, START);
-                let invite = InviteSecret::from_seed(&self.dice.bytes());
-                let expires = START + 100 * self.scenario.span_ms;
-                if let Ok((invited, _, _)) = self.peers[0].invite(invite, expires, START) {
-                    self.invited = Some(invited);
-                }
+                self.invite(0);
             }
             Kind::Direct => {
                 for (no, identity) in identities.iter().enumerate().take(2) {
@@ -143,20 +172,54 @@ impl World {
         &self.network
     }
 
-    /// Returns what was said, by whom, and the text.
-    pub fn said(&self) -> &BTreeMap<EventId, (PeerNo, String)> {
+    /// Says whose packets, and packets to whom, [`Network::sent`] leaves out from now on.
+    pub fn leave_uncounted(&mut self, peers: BTreeSet<PeerNo>) {
+        self.network.leave_uncounted(peers);
+    }
+
+    /// Returns the scenario.
+    pub fn scenario(&self) -> &Scenario {
+        &self.scenario
+    }
+
+    /// Returns what was said.
+    pub fn said(&self) -> &BTreeMap<EventId, Said> {
         &self.said
+    }
+
+    /// Returns what those who ended someone's term held of its messages then.
+    pub fn cuttings(&self) -> &[Cutting] {
+        &self.cuttings
+    }
+
+    /// Returns the acts that happened, by their kind.
+    pub fn done(&self) -> &BTreeMap<&'static str, u64> {
+        &self.done
+    }
+
+    /// Returns how many acts were not permitted.
+    pub fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    /// Whether a peer breaks the rules.
+    pub fn is_liar(&self, no: PeerNo) -> bool {
+        self.liars.contains(&no)
+    }
+
+    /// Whether a peer is slow.
+    pub fn is_slow(&self, no: PeerNo) -> bool {
+        self.slow.contains(&no)
+    }
+
+    /// Whether a peer left the room by itself.
+    pub fn has_left(&self, no: PeerNo) -> bool {
+        self.left.contains(&no)
     }
 
     /// Whether all that was planned has happened.
     pub fn is_over(&self) -> bool {
         self.acts_left == 0
-    }
-
-    /// Returns the peers that are to converge: neither gone for good, nor have they left the room.
-    pub fn present(&self) -> impl Iterator<Item = &Peer> {
-        let present = |no: &PeerNo| !self.gone.contains(no) && !self.left.contains(no);
-        self.peers.iter().enumerate().filter(move |(no, _)| present(no)).map(|(_, peer)| peer)
     }
 
     /// Whether a peer is gone for good.
@@ -200,7 +263,7 @@ impl World {
             Happening::Arrive(parcel) => {
                 if self.network.arrives(&parcel) {
                     let Parcel { from, to, packet, .. } = parcel;
-                    let out = self.peers[to].receive(from, &packet, self.now);
+                    let out = self.peers[to].receive(from, &packet, self.now, &mut self.dice);
                     self.send(to, out);
                 }
             }
@@ -251,22 +314,20 @@ impl World {
             if !self.peers[no].is_running() {
                 continue;
             }
-            let out = self.peers[no].sweep(self.now);
+            let mut out = self.peers[no].sweep(self.now);
+            out.extend(self.peers[no].prove_forks(self.now, &mut self.dice));
             self.send(no, out);
             let connected = self.connected(no);
             if connected.len() < self.scenario.neighbors && self.dice.chance(500) {
                 self.connect_somewhere(no);
             }
-            if self.peers[no].wants_to_join()
-                && !self.left.contains(&no)
-                && let Some(admitter) = self.dice.pick(&connected)
-            {
-                let out = self.peers[no].ask_to_join(*admitter);
+            if self.peers[no].wants_to_join(self.now) && !self.left.contains(&no) {
+                let out = self.peers[no].ask_to_join(&connected, self.now, &mut self.dice);
                 self.send(no, out.into_iter().collect());
             }
             let sessions = self.peers[no].sessions();
             if let Some(other) = self.dice.pick(&sessions) {
-                let out = self.peers[no].ask_for_keys(*other);
+                let out = self.peers[no].ask_for_keys(*other, self.now);
                 self.send(no, out.into_iter().collect());
             }
         }
@@ -291,9 +352,21 @@ impl World {
 
     fn try_session(&mut self, one: PeerNo, other: PeerNo) {
         let (a, b) = (&self.peers[one], &self.peers[other]);
-        let open = a.has_session(other) || b.has_session(one);
-        let known = a.serves(other) || b.serves(one);
-        if !open && known && a.accepts(other, self.now) && b.accepts(one, self.now) {
+        if a.has_session(other) || b.has_session(one) {
+            return;
+        }
+        let (willing, wanted) = (a.accepts(other, self.now), b.accepts(one, self.now));
+        let served = (a.serves(other), b.serves(one));
+        let refused = (served.0 && !wanted && !served.1, served.1 && !willing && !served.0);
+        self.peers[one].note_refusal(other, refused.0, self.now);
+        self.peers[other].note_refusal(one, refused.1, self.now);
+        for (told, (by, whom)) in [(refused.0, (other, one)), (refused.1, (one, other))] {
+            if told {
+                let out = self.peers[by].say_farewell(whom, self.now);
+                self.send(by, out);
+            }
+        }
+        if (served.0 || served.1) && willing && wanted {
             self.network.open_stream(one, other);
             for (no, with) in [(one, other), (other, one)] {
                 let out = self.peers[no].open_session(with, self.now);
@@ -310,62 +383,8 @@ impl World {
     fn lost(&mut self, one: PeerNo, other: PeerNo) {
         for (no, with) in [(one, other), (other, one)] {
             self.peers[no].end_session(with);
+            self.peers[no].note_refusal(with, false, self.now);
             self.send(no, vec![]);
-        }
-    }
-
-    /// Does one thing now.
-    pub fn act(&mut self, act: Act) {
-        match act {
-            Act::Say(text) => self.say(&text),
-            Act::Rename(name, room) => {
-                let Some(no) = self.someone() else { return };
-                let renamed = if room {
-                    self.peers[no].name_room(&name, self.now)
-                } else {
-                    self.peers[no].state(&Control::Profile(name), self.now)
-                };
-                // Who may not name the room does not.
-                if let Ok((_, out)) = renamed {
-                    self.send(no, out);
-                }
-            }
-            Act::Come(no) => {
-                if let Some(invited) = self.invited.clone() {
-                    self.peers[no].give(invited);
-                }
-            }
-            Act::Leave(no) => {
-                // One who is away, or not in yet, leaves later.
-                match self.peers[no].leave(self.now) {
-                    Ok((_, out)) => {
-                        self.left.insert(no);
-                        self.send(no, out);
-                    }
-                    Err(_) => self.later(Act::Leave(no)),
-                }
-            }
-            Act::Drop => {
-                let connections = self.network.connections();
-                if let Some((one, other)) = self.dice.pick(&connections).copied() {
-                    self.disconnect(one, other);
-                }
-            }
-            Act::Stop(no) => self.stop(no),
-            Act::Start(no) => {
-                if !self.gone.contains(&no) && !self.peers[no].is_running() {
-                    self.peers[no].start(self.now);
-                }
-            }
-            Act::Go(no) => {
-                self.stop(no);
-                self.gone.insert(no);
-            }
-            Act::Part(apart) => {
-                for (one, other) in self.network.part(apart) {
-                    self.lost(one, other);
-                }
-            }
         }
     }
 
@@ -385,19 +404,5 @@ impl World {
     fn someone(&mut self) -> Option<PeerNo> {
         let able: Vec<_> = (0..self.peers.len()).filter(|no| self.peers[*no].is_member()).collect();
         self.dice.pick(&able).copied()
-    }
-
-    fn say(&mut self, text: &str) {
-        let said = self.someone().and_then(|no| {
-            let said = self.peers[no].say(text, self.now, &mut self.dice).ok()?;
-            Some((no, said))
-        });
-        match said {
-            Some((no, (event, out))) => {
-                self.said.insert(event.id(), (no, text.to_owned()));
-                self.send(no, out);
-            }
-            None => self.later(Act::Say(text.to_owned())),
-        }
     }
 }

@@ -45,6 +45,15 @@ scenarios! {
     members_leave: "leavers", 8;
     wall_clocks_are_wrong: "wrong-clocks", 5;
     a_crowd_with_few_neighbors_each: "crowd", 2;
+    hazard_9_members_and_admins_are_removed: "removals", 10;
+    hazard_5_siblings_and_rings_change_nothing: "siblings", 10;
+    hazard_14_who_was_removed_comes_back_by_a_new_invite_only: "readmitted", 10;
+    invites_are_ended_while_some_come_with_them: "revoked", 10;
+    the_room_is_set_up_at_once: "settings", 10;
+    newcomers_read_nothing_that_was_said_without_them: "from-joining", 10;
+    hazard_26_slow_peers_hold_up_nobody: "slow", 6;
+    hazard_26_peers_that_serve_what_is_wrong_or_nothing: "liars-serve", 10;
+    hazard_4_liars_go_on_after_their_removal: "liars-stay", 10;
 }
 
 #[test]

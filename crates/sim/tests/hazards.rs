@@ -181,7 +181,7 @@ fn hazard_16_and_23_who_breaks_the_protocol_is_dropped_and_the_others_go_on() {
         }
         world.run_until(world.now() + 200);
         let counts = world.peers()[0].counts();
-        let noticed = counts.liars + counts.violations.len() as u64;
+        let noticed = counts.liars.values().sum::<u64>() + counts.violations.len() as u64;
         assert_eq!(noticed > 0, ends, "attack {n}");
         for n in 0..10 {
             world.act(Act::Say(format!("{n}")));

@@ -326,8 +326,9 @@ impl Session {
         self.compared |= matches!(frame, SyncFrame::Summary(_) | SyncFrame::Have(_));
         match frame {
             SyncFrame::Summary(theirs) if theirs.0 == view.state.state_hash() => {
-                self.theirs.union(view.held);
-                self.announced.union(view.held);
+                // What either announced beyond that counts for neither: it became void.
+                self.theirs.clone_from(view.held);
+                self.announced.clone_from(view.held);
                 self.ask(view, claims, out);
             }
             SyncFrame::Summary(_) => {

@@ -6,17 +6,24 @@ use ayni_core::clock::Millis;
 use ayni_core::event::{CheckedRun, Event, EventError, RawEvent};
 use ayni_core::frame::{self, FrameBuffer};
 use ayni_core::log::{Lane, LogId, Runs};
-use ayni_core::room::MemberInfo;
+use ayni_core::room::{LogState, MemberInfo, Reject};
 use ayni_core::sync::frame::SyncFrame;
 use ayni_core::sync::{Input, Output, Session, SessionId, View};
 
 use super::{Outgoing, Packet, Peer, PeerNo, Running};
+use crate::liar::Lie;
 
 /// How long a peer may leave our requests without bringing us forward: a slow one must not hold up
 /// the room, since nobody else is asked for what was asked of it.
 const STALL_MS: Millis = 15_000;
 /// How long others come first then.
 const SHUN_MS: Millis = 30_000;
+/// How often one who was removed is told so.
+const FAREWELL_MS: Millis = 60_000;
+/// First pause after a session that ended in trouble, doubled up to [`MAX_PAUSE_MS`].
+const FIRST_PAUSE_MS: Millis = 1_000;
+/// Longest pause.
+const MAX_PAUSE_MS: Millis = 60_000;
 
 /// An open stream to one peer.
 #[derive(Debug)]
@@ -34,6 +41,9 @@ impl Peer {
     /// session with a member: they may have been admitted while it was away, or in the part of the
     /// control lane that it has not got yet.
     pub fn accepts(&self, other: PeerNo, now: Millis) -> bool {
+        if let Some(twin) = self.face(other) {
+            return twin.accepts(other, now);
+        }
         if self.shuns(other, now) {
             return false;
         }
@@ -77,27 +87,45 @@ impl Peer {
     /// Whether `other` may have what is here: a member's device, or that of a founder who has not
     /// written yet (the other side of a direct room).
     pub fn serves(&self, other: PeerNo) -> bool {
+        if let Some(twin) = self.face(other) {
+            return twin.serves(other);
+        }
         let (Some(room), Some((device, account))) = (self.room(), self.others.get(&other)) else {
             return false;
         };
         let members = room.members();
+        if self.lie() == Some(Lie::Relays) {
+            return members.account_of(device).is_some();
+        }
         let founder = |info: &MemberInfo| info.is_member() && info.devices.is_empty();
         members.is_member_device(device) || members.account(account).is_some_and(founder)
     }
 
     /// Whether a session with `other` is open.
     pub fn has_session(&self, other: PeerNo) -> bool {
+        if let Some(twin) = self.face(other) {
+            return twin.has_session(other);
+        }
         self.running.as_ref().is_some_and(|running| running.streams.contains_key(&other))
     }
 
     /// Returns with whom sessions are open.
     pub fn sessions(&self) -> Vec<PeerNo> {
+        let faces = [Some(self), self.twin()].into_iter().flatten();
+        let running = faces.filter_map(|face| face.running.as_ref());
+        running.flat_map(|running| running.streams.keys()).copied().collect()
+    }
+
+    fn own_sessions(&self) -> Vec<PeerNo> {
         let streams = self.running.iter().flat_map(|running| running.streams.keys());
         streams.copied().collect()
     }
 
     /// Opens a session with `other`.
     pub fn open_session(&mut self, other: PeerNo, now: Millis) -> Vec<Outgoing> {
+        if let Some(twin) = self.face_mut(other) {
+            return twin.open_session(other, now);
+        }
         let (Some(running), Some((peer, _))) = (&mut self.running, self.others.get(&other)) else {
             return vec![];
         };
@@ -111,6 +139,9 @@ impl Peer {
 
     /// Ends the session with `other`.
     pub fn end_session(&mut self, other: PeerNo) {
+        if let Some(twin) = self.face_mut(other) {
+            return twin.end_session(other);
+        }
         let Some(running) = &mut self.running else { return };
         if let Some(stream) = running.streams.remove(&other) {
             running.claims.end(stream.id);
@@ -122,41 +153,97 @@ impl Peer {
     /// Whether something changed that sessions were not told of.
     pub fn has_news(&self) -> bool {
         self.running.as_ref().is_some_and(|running| running.changed)
+            || self.twin().is_some_and(Self::has_news)
     }
 
     /// Tells all sessions of changes.
     pub fn announce(&mut self, now: Millis) -> Vec<Outgoing> {
+        let mut out = match &mut self.twin {
+            Some(twin) => twin.announce(now),
+            None => vec![],
+        };
         if let Some(running) = &mut self.running {
             running.changed = false;
         }
-        let others = self.sessions();
-        others.into_iter().flat_map(|other| self.feed(other, Input::Changed, now)).collect()
+        for other in self.own_sessions() {
+            out.extend(self.feed(other, Input::Changed, now));
+        }
+        out
     }
 
     /// Compares states with `other`.
     pub fn check(&mut self, other: PeerNo, now: Millis) -> Vec<Outgoing> {
+        if let Some(twin) = self.face_mut(other) {
+            return twin.check(other, now);
+        }
         self.feed(other, Input::Check, now)
     }
 
     /// Ends sessions that wait too long, and those with who is no member and has nothing more to say.
     pub fn sweep(&mut self, now: Millis) -> Vec<Outgoing> {
-        let Some(running) = &mut self.running else { return vec![] };
+        let mut out = match &mut self.twin {
+            Some(twin) => twin.sweep(now),
+            None => vec![],
+        };
+        let Some(running) = &mut self.running else { return out };
         for (other, stream) in &mut running.streams {
             if !stream.session.is_waiting() {
                 stream.progress = now;
             } else if now > stream.progress.saturating_add(STALL_MS) {
                 running.stalled.insert(*other, now.saturating_add(SHUN_MS));
+                self.counts.stalls += 1;
             }
         }
-        let ended = self.sessions().into_iter();
+        let ended = self.own_sessions().into_iter();
         let ended: Vec<PeerNo> =
             ended.filter(|other| self.shuns(*other, now) || !self.keeps(*other)).collect();
-        ended.into_iter().map(|other| self.hang_up(other)).collect()
+        out.extend(ended.into_iter().map(|other| self.hang_up(other)));
+        out
     }
 
-    fn hang_up(&mut self, other: PeerNo) -> Outgoing {
+    pub(super) fn hang_up(&mut self, other: PeerNo) -> Outgoing {
         self.end_session(other);
         Outgoing { to: other, packet: Packet::Bye }
+    }
+
+    /// Ends a session because of what the peer sent; the next one comes after a pause.
+    fn drop_liar(&mut self, other: PeerNo, now: Millis) -> Outgoing {
+        if let Some(running) = &mut self.running {
+            let pause = running.trouble.entry(other).or_insert(FIRST_PAUSE_MS);
+            running.stalled.insert(other, now.saturating_add(*pause));
+            *pause = (*pause * 2).min(MAX_PAUSE_MS);
+        }
+        self.hang_up(other)
+    }
+
+    /// Tells `other` that it was removed, if it was and was not told a moment ago.
+    pub fn say_farewell(&mut self, other: PeerNo, now: Millis) -> Vec<Outgoing> {
+        if let Some(twin) = self.face_mut(other) {
+            return twin.say_farewell(other, now);
+        }
+        let shown = self.room().zip(self.others.get(&other)).and_then(|(room, (_, account))| {
+            room.members().farewell(account).filter(|_| room.am_member())
+        });
+        let (Some(running), Some(shown)) = (&mut self.running, shown) else { return vec![] };
+        if running.farewells.get(&other).is_some_and(|told| now < told + FAREWELL_MS) {
+            return vec![];
+        }
+        running.farewells.insert(other, now);
+        let frames = self.store.serve(&shown).into_iter().filter_map(|run| {
+            frame::encode(&SyncFrame::Run(0, run.iter().map(Event::to_raw).collect())).ok()
+        });
+        vec![Outgoing { to: other, packet: Packet::Farewell(frames.flatten().collect()) }]
+    }
+
+    pub(super) fn take_farewell(&mut self, bytes: &[u8], now: Millis) -> Vec<Outgoing> {
+        let mut buffer = FrameBuffer::default();
+        buffer.push(bytes);
+        while let Ok(Some(SyncFrame::Run(_, events))) = buffer.next_frame::<SyncFrame>() {
+            if self.take_run(events, now).is_err() {
+                break;
+            }
+        }
+        vec![]
     }
 
     pub(super) fn take_frames(&mut self, from: PeerNo, bytes: &[u8], now: Millis) -> Vec<Outgoing> {
@@ -180,8 +267,8 @@ impl Peer {
                 }
                 Ok(None) => return out,
                 Err(_) => {
-                    self.counts.liars += 1;
-                    out.push(self.hang_up(from));
+                    *self.counts.liars.entry(from).or_default() += 1;
+                    out.push(self.drop_liar(from, now));
                     return out;
                 }
             }
@@ -195,22 +282,24 @@ impl Peer {
         while let Some(input) = inputs.pop_front() {
             let serves = self.serves(other);
             let Some(running) = &mut self.running else { return out };
-            let Running { room: Some(room), claims, streams, .. } = running else { return out };
+            let Running { room: Some(room), claims, streams, held, .. } = running else {
+                return out;
+            };
             let Some(stream) = streams.get_mut(&other) else { return out };
             stream.session.listen_only(!serves);
-            let held = room.frontier();
-            let view = View { held: &held, state: room };
+            let held = held.get_or_insert_with(|| room.frontier());
+            let view = View { held, state: room };
             let outputs = match stream.session.handle(input, view, claims) {
                 Ok(outputs) => outputs,
                 Err(violation) => {
-                    self.counts.violations.push(violation);
-                    out.push(self.hang_up(other));
+                    self.counts.violations.push((other, violation));
+                    out.push(self.drop_liar(other, now));
                     return out;
                 }
             };
             for output in outputs {
                 match output {
-                    Output::Send(frame) => out.extend(send(other, &frame)),
+                    Output::Send(frame) => out.extend(send(other, &self.twist(frame))),
                     Output::Serve(want, ranges) => {
                         let runs = self.store.serve(&ranges);
                         out.extend(self.serve(other, want, runs));
@@ -229,8 +318,8 @@ impl Peer {
                             stream.progress = now;
                         }
                         let Ok(refused) = refused else {
-                            self.counts.liars += 1;
-                            out.push(self.hang_up(other));
+                            *self.counts.liars.entry(other).or_default() += 1;
+                            out.push(self.drop_liar(other, now));
                             return out;
                         };
                         inputs.extend(refused);
@@ -246,11 +335,13 @@ impl Peer {
         if self.mute {
             return vec![];
         }
-        let frames = runs
-            .into_iter()
-            .map(|run| SyncFrame::Run(want, run.iter().map(Event::to_raw).collect()));
-        let out = frames.chain([SyncFrame::Done(want)]).filter_map(|frame| send(other, &frame));
-        let out = out.collect();
+        let mut out = Vec::new();
+        for run in self.twist_runs(runs) {
+            let frame = SyncFrame::Run(want, run.iter().map(Event::to_raw).collect());
+            let Ok(bytes) = frame::encode(&frame) else { continue };
+            out.push(Outgoing { to: other, packet: Packet::Sync(self.twist_bytes(bytes)) });
+        }
+        out.extend(send(other, &SyncFrame::Done(want)));
         if let Some(stream) = self.running.as_mut().and_then(|it| it.streams.get_mut(&other)) {
             stream.session.served();
         }
@@ -258,29 +349,39 @@ impl Peer {
     }
 
     /// Checks and keeps received events. Returns what the machine must know of it.
-    fn take_run(&mut self, raw: Vec<RawEvent>, now: Millis) -> Result<Option<Input>, EventError> {
+    fn take_run(&mut self, raw: Vec<RawEvent>, now: Millis) -> Result<Vec<Input>, EventError> {
         let now = self.clock(now);
-        let room = self.running.as_mut().and_then(|running| running.room.as_mut());
-        let Some(room) = room else { return Ok(None) };
         let events = raw.into_iter().map(Event::from_raw).collect::<Result<Vec<_>, _>>()?;
+        let deaf = self.is_deaf_to(&events);
+        let room = self.running.as_mut().and_then(|running| running.room.as_mut());
+        let Some(room) = room else { return Ok(vec![]) };
         let run = CheckedRun::new(room.id(), events)?;
         let (Some(first), Some(last)) = (run.events().first(), run.events().last()) else {
-            return Ok(None);
+            return Ok(vec![]);
         };
         let (log, range) = (first.log(), first.seq()..last.seq().saturating_add(1));
-        let held = room.frontier();
-        let again = run.events().iter().filter(|it| held.contains(&it.log(), it.seq())).count();
+        if deaf {
+            return Ok(vec![Input::Refused(log, range)]);
+        }
+        let held = room.logs().log(&log).map(LogState::positions).unwrap_or_default();
+        let again = run.events().iter().filter(|it| held.contains(it.seq())).count();
         self.counts.synced += run.events().len() as u64;
         self.counts.again += again as u64;
+        if room.contradicts(&run) {
+            *self.counts.refused.entry(Reject::Fork.to_string()).or_default() += 1;
+            let parts = self.compare_branches(run.events());
+            let contested = parts.map(|before| Input::Contested(log, before));
+            return Ok([Input::Refused(log, range)].into_iter().chain(contested).collect());
+        }
         match room.accept(run, now) {
             Ok(accepted) => {
                 self.arrived.extend(accepted.events.iter().map(Event::id));
                 self.commit(&accepted);
-                Ok(None)
+                Ok(vec![])
             }
             Err(reject) => {
                 *self.counts.refused.entry(reject.to_string()).or_default() += 1;
-                Ok(Some(Input::Refused(log, range)))
+                Ok(vec![Input::Refused(log, range)])
             }
         }
     }
