@@ -10,6 +10,7 @@ mod epochs;
 mod genesis;
 mod logs;
 mod members;
+mod places;
 mod reduce;
 mod replica;
 mod role;
