@@ -21,22 +21,30 @@ use reference::story::account;
 /// Seeds of an ordinary run: a few seconds.
 const SEEDS: u64 = 300;
 
-/// Delivers all in a random order, with repetition, until nothing more is taken in.
+/// Delivers all in a random order, with repetition, until nothing more is taken in; now and then the
+/// replica is begun again from what it would have stored.
 fn replica(template: &Room, events: &[Event], seed: u64) -> Room {
     let mut room = Room::new(template.id(), PeerId([9; 32]));
     let mut order = events.to_vec();
     let mut dice = Dice(seed);
     let mut idle = 0;
     let mut open: BTreeSet<EventId> = events.iter().map(Event::id).collect();
+    let mut stored: Vec<Event> = vec![];
     while idle < 3 && !open.is_empty() {
         dice.shuffle(&mut order);
         let before = open.len();
         for event in &order {
             // Also what is held already is offered again now and then.
-            if (open.contains(&event.id()) || dice.below(8) == 0) && offer(&mut room, event).is_ok()
+            if (open.contains(&event.id()) || dice.below(8) == 0)
+                && let Ok(accepted) = offer(&mut room, event)
             {
+                stored.extend(accepted.events);
                 open.remove(&event.id());
             }
+        }
+        if dice.below(8) == 0 {
+            room = Room::new(template.id(), PeerId([9; 32]));
+            room.restore_control(stored.clone());
         }
         idle = if open.len() == before { idle + 1 } else { 0 };
     }

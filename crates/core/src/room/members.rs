@@ -5,11 +5,12 @@
 //! same. What one more statement can only add to is added, everything else is reduced again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use super::control::{Control, Fork, HeaderBytes, Invite, Setting};
 use super::epochs::{EpochInfo, Epochs};
 use super::genesis::{Genesis, History, RULES};
+use super::places::Places;
 use super::reduce::{Reducer, Reduction, end_of, reduce};
 use super::role::Role;
 use super::statements::{Statement, Statements, introduces_itself};
@@ -188,14 +189,13 @@ pub(super) struct Change {
 /// The events that mint an epoch, and for whom.
 #[derive(Debug, Clone, Default)]
 struct Minted {
-    by: Vec<usize>,
-    views: OnceLock<Vec<MinterView>>,
+    by: Vec<(usize, OnceLock<Arc<MinterView>>)>,
 }
 
 /// What the room was to who minted an epoch.
 #[derive(Debug, Clone, Default)]
 struct MinterView {
-    past: BTreeSet<usize>,
+    past: Places,
     members: BTreeSet<AccountId>,
     enders: BTreeSet<usize>,
 }
@@ -213,6 +213,8 @@ pub struct Members {
     minted: BTreeMap<EpochId, Minted>,
     /// How many of the statements are reduced.
     settled: usize,
+    /// The [`Statements::turns`] at which minters' views were found.
+    viewed: u64,
 }
 
 impl PartialEq for Members {
@@ -223,12 +225,23 @@ impl PartialEq for Members {
             && self.rules == other.rules
             && self.epochs == other.epochs
             && self.all.forks().eq(other.all.forks())
+            && self.in_force() == other.in_force()
     }
 }
 
 impl Eq for Members {}
 
 impl Members {
+    /// Returns by their ids the ends, the givers and the statements that take effect: with what was
+    /// stated all that decides what is said later.
+    fn in_force(&self) -> [BTreeSet<EventId>; 3] {
+        let ids = |places: &BTreeSet<usize>| {
+            places.iter().filter_map(|at| Some(self.all.get(*at)?.id)).collect()
+        };
+        let Reduction { enders, givers, counts, .. } = &self.reduction;
+        [ids(enders), ids(givers), ids(counts)]
+    }
+
     /// Returns the genesis, once a founder's first event is here.
     pub fn genesis(&self) -> Option<&Genesis> {
         self.all.genesis()
@@ -331,9 +344,9 @@ impl Members {
     /// who are here now, too.
     pub fn permits(&self, epoch: &EpochId) -> bool {
         let Some(minted) = self.minted.get(epoch) else { return false };
-        let views = self.views(minted);
-        !views.is_empty()
-            && views.iter().all(|view| self.is_safe(view) && self.knows_frozen(view))
+        let mut views = self.views(minted).peekable();
+        views.peek().is_some()
+            && views.all(|view| self.is_safe(&view) && self.knows_frozen(&view))
             && (self.history() == History::FromStart
                 || self.current().all(|(account, _)| self.is_meant_for(epoch, account)))
     }
@@ -352,7 +365,7 @@ impl Members {
     fn knows_frozen(&self, view: &MinterView) -> bool {
         self.all.forks().all(|(log, _)| {
             let mut accounts = self.all.accounts_of(&log.device);
-            self.all.proofs_of(log).any(|at| view.past.contains(&at))
+            self.all.proofs_of(log).any(|at| view.past.contains(at))
                 || !accounts.any(|account| self.role(&account).is_some())
         })
     }
@@ -360,7 +373,7 @@ impl Members {
     /// Whether nobody who had an epoch gave it away because of a statement: its minter knew that as
     /// well, or knew that its author had nothing to say any more, which still is so.
     fn is_harmless(&self, at: usize, view: &MinterView) -> bool {
-        view.past.contains(&at)
+        view.past.contains(at)
             || self.all.get(at).is_some_and(|it| {
                 let in_force =
                     |end: &usize| view.enders.contains(end) && self.reduction.enders.contains(end);
@@ -371,8 +384,8 @@ impl Members {
 
     /// Whether an epoch was minted for this account, among others.
     pub fn is_meant_for(&self, epoch: &EpochId, account: &AccountId) -> bool {
-        let views = self.minted.get(epoch).map_or(&[][..], |minted| self.views(minted));
-        views.iter().any(|view| view.members.contains(account))
+        let mut views = self.minted.get(epoch).into_iter().flat_map(|minted| self.views(minted));
+        views.any(|view| view.members.contains(account))
     }
 
     /// Whether a member may have an epoch's secret.
@@ -382,20 +395,22 @@ impl Members {
     }
 
     /// What those knew who minted an epoch and might.
-    fn views<'a>(&self, minted: &'a Minted) -> &'a [MinterView] {
-        minted.views.get_or_init(|| {
-            let by = minted.by.iter().filter(|at| self.reduction.counts.contains(at));
-            let views = by.map(|at| {
-                let mut past = self.all.past(*at);
-                past.insert(*at);
-                let then = reduce(&self.all, Some(&past));
-                let members = accounts(&self.all, &then).into_iter();
-                let members = members.filter(|(_, info)| info.is_member());
-                let members = members.map(|(account, _)| account).collect();
-                MinterView { past, members, enders: then.enders }
-            });
-            views.collect()
-        })
+    fn views<'a>(&'a self, minted: &'a Minted) -> impl Iterator<Item = Arc<MinterView>> + 'a {
+        let by = minted.by.iter().filter(|(at, _)| self.reduction.counts.contains(at));
+        by.map(|(at, view)| view.get_or_init(|| Arc::new(self.view(*at))).clone())
+    }
+
+    /// What the room was to the author of a statement. It stays the same whatever else is stated, but
+    /// for [`Statements::turns`].
+    fn view(&self, at: usize) -> MinterView {
+        let mut past = Places::clone(&self.all.past(at));
+        past.insert(at);
+        let then = reduce(&self.all, Some(&past));
+        let last: BTreeMap<AccountId, u32> = then.seats.keys().copied().collect();
+        let is_over = |seat| self.all.enders_of(seat).any(|end| then.enders.contains(&end));
+        let members = last.into_iter().filter(|seat| !is_over(*seat));
+        let members = members.map(|(account, _)| account).collect();
+        MinterView { past, members, enders: then.enders }
     }
 
     /// Whether an event of this log may stand in the room at all: someone stated that its device
@@ -419,9 +434,10 @@ impl Members {
         for end in self.reduction.ends_of(&self.all, (*account, *term)) {
             let Some(it) = self.all.get(end) else { continue };
             if matches!(it.control, Some(Control::Remove(_))) {
-                shown.insert(it.log, 0..it.seq.saturating_add(1));
-                for (log, len) in it.past.iter().flatten() {
-                    shown.insert(*log, 0..*len);
+                let past = self.all.past(end);
+                let known = self.all.iter().filter(|(at, _)| *at == end || past.contains(*at));
+                for (_, it) in known {
+                    shown.insert(it.log, 0..it.seq.saturating_add(1));
                 }
             }
         }
@@ -544,7 +560,7 @@ impl Members {
     /// Returns when an epoch was minted, as its minter says. Whoever states it again, which anyone can
     /// do who knows the commitment, can make it older and not younger.
     pub fn minted_at(&self, epoch: &EpochId) -> Option<Hlc> {
-        let by = self.minted.get(epoch)?.by.iter();
+        let by = self.minted.get(epoch)?.by.iter().map(|(at, _)| at);
         let counted = by.filter(|at| self.reduction.counts.contains(at));
         counted.filter_map(|at| self.all.get(*at)).map(|it| it.time).min()
     }
@@ -552,7 +568,7 @@ impl Members {
     /// Returns the sealed secrets of an epoch's parents.
     pub(super) fn wraps(&self, epoch: &EpochId) -> Vec<(EpochId, &[u8])> {
         let by = self.minted.get(epoch).into_iter().flat_map(|minted| &minted.by);
-        let bodies = by.filter_map(|at| match &self.all.get(*at)?.control {
+        let bodies = by.filter_map(|(at, _)| match &self.all.get(*at)?.control {
             Some(Control::Epoch(body)) => Some(body),
             _ => None,
         });
@@ -573,9 +589,7 @@ impl Members {
         if let Some(Control::Epoch(epoch)) = control {
             let epoch_id = epoch_id(header.room, &epoch.commitment);
             self.epochs.add(epoch_id, &epoch.parents, header.device);
-            let minted = self.minted.entry(epoch_id).or_default();
-            minted.by.push(at);
-            minted.views = OnceLock::new();
+            self.minted.entry(epoch_id).or_default().by.push((at, OnceLock::new()));
         }
     }
 
@@ -585,17 +599,18 @@ impl Members {
         while self.settled < self.all.len() {
             let at = self.settled;
             self.settled = at.saturating_add(1);
-            let joins = match self.all.get(at).map(|it| &it.control) {
-                Some(Some(Control::Admit(admit))) => Some(admit.claim.cert.claim.account),
-                _ => None,
-            };
-            if !Reducer::new(&self.all, None).add(at, &mut self.reduction) {
+            let Some(counted) = Reducer::new(&self.all, None).add(at, &mut self.reduction) else {
                 return self.settle_all(before);
+            };
+            for at in counted {
+                if let Some(Control::Admit(admit)) =
+                    self.all.get(at).and_then(|it| it.control.as_ref())
+                {
+                    let account = admit.claim.cert.claim.account;
+                    before.entry(account).or_insert_with(|| self.role(&account));
+                }
+                self.take(at, false);
             }
-            if let Some(account) = joins {
-                before.entry(account).or_insert_with(|| self.role(&account));
-            }
-            self.take(at);
         }
         Change { accounts: self.changed(before), all: false, settings: false }
     }
@@ -623,17 +638,34 @@ impl Members {
     fn refresh(&mut self) {
         self.settled = self.all.len();
         self.reduction = reduce(&self.all, None);
-        self.minted.values_mut().for_each(|minted| minted.views = OnceLock::new());
+        if self.viewed != self.all.turns() {
+            self.viewed = self.all.turns();
+            let views = self.minted.values_mut().flat_map(|minted| &mut minted.by);
+            views.for_each(|(_, view)| *view = OnceLock::new());
+        }
         self.accounts = accounts(&self.all, &self.reduction);
         (self.invites, self.settings) = (BTreeMap::new(), Settings::default());
         self.rules = self.genesis().map_or(RULES, |genesis| genesis.rules);
         for at in 0..self.all.len() {
-            self.take(at);
+            self.take(at, true);
+        }
+        let keys: BTreeSet<InviteKey> =
+            self.reduction.invites.keys().filter_map(|at| self.invite_key(*at)).collect();
+        for key in keys {
+            self.show_invite(key);
         }
     }
 
-    /// Takes one statement that counts into what is shown.
-    fn take(&mut self, at: usize) {
+    fn invite_key(&self, at: usize) -> Option<InviteKey> {
+        match &self.all.get(at)?.control {
+            Some(Control::Invite(invite)) => Some(invite.key),
+            _ => None,
+        }
+    }
+
+    /// Takes one statement that counts into what is shown; whom it lets in only if not `all` are taken,
+    /// who are found at once.
+    fn take(&mut self, at: usize, all: bool) {
         let Some(it) = self.all.get(at) else { return };
         if !self.reduction.counts.contains(&at) {
             return;
@@ -655,16 +687,29 @@ impl Members {
                     self.rules = self.rules.max(upgrade.rules);
                 }
             }
-            Some(Control::Invite(invite)) => self.show_invite(invite.key),
-            Some(Control::Admit(admit)) => {
+            Some(Control::Invite(invite)) if !all => self.show_invite(invite.key),
+            Some(Control::Admit(admit)) if !all => {
                 let (key, account) = (admit.claim.invite, admit.claim.cert.claim.account);
-                self.show_invite(key);
+                self.show_admitted(key, account);
                 if let Some(info) = account_info(&self.all, &self.reduction, account) {
                     let name = self.accounts.get_mut(&account).and_then(|info| info.name.take());
                     self.accounts.insert(account, MemberInfo { name, ..info });
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Shows that an admission by an invite was added.
+    fn show_admitted(&mut self, key: InviteKey, account: AccountId) {
+        let [at] = self.all.invites_of(&key).collect::<Vec<_>>()[..] else {
+            return self.show_invite(key);
+        };
+        let is_in = |admitted: &BTreeSet<AccountId>| admitted.contains(&account);
+        if self.reduction.invites.get(&at).is_some_and(is_in)
+            && let Some(info) = self.invites.get_mut(&key)
+        {
+            info.admitted.insert(account);
         }
     }
 

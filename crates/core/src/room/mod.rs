@@ -11,6 +11,7 @@ mod genesis;
 mod handover;
 mod logs;
 mod members;
+mod places;
 mod reduce;
 mod replica;
 mod role;

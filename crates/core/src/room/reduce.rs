@@ -8,13 +8,15 @@
 //! Source of the method: A. Van Gelder, The Alternating Fixpoint of Logic Programs with Negation,
 //! 1993.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::control::{Control, Remove};
 use super::genesis::Kind;
+use super::places::Places;
 use super::role::Role;
 use super::statements::{Authority, Statement, Statements};
-use crate::id::AccountId;
+use crate::id::{AccountId, InviteKey};
 use crate::log::{Lane, LogId};
 
 /// An account in one term of its membership.
@@ -29,12 +31,21 @@ pub(super) struct Reduction {
     pub(super) givers: BTreeSet<usize>,
     /// Who was ever rightly here, and as what.
     pub(super) seats: BTreeMap<Seat, Role>,
+    /// The seats that someone with authority gave a role.
+    given: BTreeSet<Seat>,
     /// The statements that count: their author was here, and they lie before the end of its log.
     pub(super) counts: BTreeSet<usize>,
     /// The invites in force at their making, and whom each admitted.
     pub(super) invites: BTreeMap<usize, BTreeSet<AccountId>>,
     /// The revocations in force, by the invite that each ends.
     pub(super) revoked: BTreeMap<usize, BTreeSet<usize>>,
+}
+
+/// What was found that lets others count.
+#[derive(Debug, Default)]
+struct Found {
+    seats: BTreeSet<Seat>,
+    keys: BTreeSet<InviteKey>,
 }
 
 /// Which ends of terms, and which givers, hold under some assumption.
@@ -45,7 +56,7 @@ struct Model {
 }
 
 /// Reduces all statements, or those of `only`.
-pub(super) fn reduce(all: &Statements, only: Option<&BTreeSet<usize>>) -> Reduction {
+pub(super) fn reduce(all: &Statements, only: Option<&Places>) -> Reduction {
     let reducer = Reducer::new(all, only);
     let mut sure = Model::default();
     loop {
@@ -67,16 +78,16 @@ pub(super) fn reduce(all: &Statements, only: Option<&BTreeSet<usize>>) -> Reduct
 #[derive(Clone, Copy)]
 pub(super) struct Reducer<'a> {
     all: &'a Statements,
-    only: Option<&'a BTreeSet<usize>>,
+    only: Option<&'a Places>,
 }
 
 impl<'a> Reducer<'a> {
-    pub(super) fn new(all: &'a Statements, only: Option<&'a BTreeSet<usize>>) -> Self {
+    pub(super) fn new(all: &'a Statements, only: Option<&'a Places>) -> Self {
         Self { all, only }
     }
 
     fn statements(self) -> impl Iterator<Item = (usize, &'a Statement)> {
-        let included = move |at: &usize| self.only.is_none_or(|only| only.contains(at));
+        let included = move |at: &usize| self.only.is_none_or(|only| only.contains(*at));
         self.all.iter().filter(move |(at, _)| included(at))
     }
 
@@ -184,7 +195,7 @@ impl<'a> Reducer<'a> {
     /// even where nothing else of that device counts any more.
     fn goes_on(self, remove: &Remove, enders: &BTreeSet<usize>) -> bool {
         let seat = (remove.account, remove.term);
-        let included = |at: &usize| self.only.is_none_or(|only| only.contains(at));
+        let included = |at: &usize| self.only.is_none_or(|only| only.contains(*at));
         let mut all = self.all.enders_of(seat).filter(included);
         remove.then.is_some()
             && !all.any(|end| self.all.is_leaving(end))
@@ -207,54 +218,60 @@ impl<'a> Reducer<'a> {
 
     /// Finds who is here, and what counts.
     fn seat(self, out: &mut Reduction) {
-        let standing: Vec<(usize, &Statement)> =
-            self.statements().filter(|(at, it)| self.stands(*at, it, &out.enders)).collect();
         for at in out.givers.clone() {
             self.take_given(at, out);
         }
-        for (at, it) in &standing {
-            self.revoke(*at, it, out);
-        }
-        // Each round sees what the one before added; there are hardly ever more than two.
-        loop {
-            let before = (out.counts.len(), out.seats.clone(), out.invites.clone());
-            for (at, it) in &standing {
-                self.count(*at, it, out);
-            }
-            if before == (out.counts.len(), out.seats.clone(), out.invites.clone()) {
-                return;
+        for (at, it) in self.statements() {
+            if matches!(it.control, Some(Control::Revoke(_))) && self.stands(at, it, &out.enders) {
+                self.revoke(at, it, out);
             }
         }
+        let all: Vec<usize> = self.statements().map(|(at, _)| at).collect();
+        let _ = self.count_all(all, out);
     }
 
-    /// Adds one statement to what was reduced before, if it can only add: where it could change what
-    /// earlier ones say, false, and all are to be reduced again.
-    pub(super) fn add(self, at: usize, out: &mut Reduction) -> bool {
-        let Some(it) = self.all.get(at) else { return false };
-        let admitted = match &it.control {
-            Some(Control::Admit(admit)) => {
-                let cert = &admit.claim.cert.claim;
-                Some((cert.device, (cert.account, admit.term)))
+    /// Counts statements, and again those that what is found so lets count. Each seat is raised a few
+    /// times at most and each invite is found once, so this ends, and soon. Returns what was counted, in
+    /// the order in which it was.
+    fn count_all(self, mut open: Vec<usize>, out: &mut Reduction) -> Vec<usize> {
+        let mut counted = Vec::new();
+        while !open.is_empty() {
+            let mut found = Found::default();
+            for at in open {
+                if let Some(it) = self.all.get(at)
+                    && self.only.is_none_or(|only| only.contains(at))
+                    && self.stands(at, it, &out.enders)
+                {
+                    self.count(at, it, out, &mut found);
+                    counted.push(at);
+                }
             }
+            let stated = found.seats.iter().flat_map(|seat| self.all.stated_in(*seat));
+            let admitted = found.keys.iter().flat_map(|key| self.all.admissions_by(key));
+            let again: BTreeSet<usize> = stated.chain(admitted).collect();
+            open = again.into_iter().collect();
+        }
+        counted
+    }
+
+    /// Adds one statement to what was reduced before, if it can only add. Returns what may count now;
+    /// none where it could change what earlier ones say, and all are to be reduced again.
+    pub(super) fn add(self, at: usize, out: &mut Reduction) -> Option<Vec<usize>> {
+        match &self.all.get(at)?.control {
+            Some(Control::Admit(_)) if self.all.certifies_late(at) => None,
+            // It may have been revoked before it came, or another of its key may have admitted.
+            Some(Control::Invite(invite)) if self.all.is_used(&invite.key) => None,
             Some(
                 Control::Profile(_)
                 | Control::Set(_)
                 | Control::Invite(_)
+                | Control::Admit(_)
                 | Control::Epoch(_)
                 | Control::Merge,
             )
-            | None => None,
-            _ => return false,
-        };
-        if self.stands(at, it, &out.enders) {
-            self.count(at, it, out);
+            | None => Some(self.count_all(vec![at], out)),
+            _ => None,
         }
-        // It may have been revoked before it came, or another of its key may have admitted.
-        if let Some(Control::Invite(invite)) = &it.control {
-            return !self.all.is_used(&invite.key);
-        }
-        // Whoever has stated something in that term before was waiting for this.
-        !admitted.is_some_and(|(device, seat)| self.all.was_waited_for(at, &device, seat))
     }
 
     fn take_given(self, at: usize, out: &mut Reduction) {
@@ -270,26 +287,30 @@ impl<'a> Reducer<'a> {
             }
             _ => role,
         };
-        raise(out, (account, term), role);
+        out.given.insert((account, term));
+        let _ = raise(out, (account, term), role);
     }
 
-    fn count(self, at: usize, it: &Statement, out: &mut Reduction) {
+    fn count(self, at: usize, it: &Statement, out: &mut Reduction, found: &mut Found) {
         if let Some(Control::Genesis(body)) = &it.control {
             for founder in &body.genesis.founders {
-                raise(out, (*founder, 0), Role::Founder);
+                found.seats.extend(raise(out, (*founder, 0), Role::Founder));
             }
         }
         let Some(role) = out.role_of(self.all, &it.log) else { return };
         out.counts.insert(at);
         match &it.control {
             Some(Control::Invite(_)) if role >= Role::Member && self.is_group() => {
-                out.invites.entry(at).or_default();
+                if let Entry::Vacant(place) = out.invites.entry(at) {
+                    place.insert(BTreeSet::new());
+                    found.keys.extend(invite_key(it));
+                }
             }
             Some(Control::Admit(admit)) => {
                 let seat = (admit.claim.cert.claim.account, admit.term);
                 for invite in self.all.invites_of(&admit.claim.invite) {
                     if self.admits(seat, invite, at, out) {
-                        self.let_in(seat, invite, out);
+                        found.seats.extend(self.let_in(seat, invite, out));
                     }
                 }
             }
@@ -297,29 +318,18 @@ impl<'a> Reducer<'a> {
         }
     }
 
-    fn let_in(self, seat: Seat, invite: usize, out: &mut Reduction) {
-        let Some(Control::Invite(body)) = self.all.get(invite).and_then(|it| it.control.as_ref())
-        else {
-            return;
-        };
+    /// Lets someone in by an invite; returns the seat if it is raised.
+    fn let_in(self, seat: Seat, invite: usize, out: &mut Reduction) -> Option<Seat> {
+        let Control::Invite(body) = self.all.get(invite)?.control.as_ref()? else { return None };
         out.invites.entry(invite).or_default().insert(seat.0);
         // After a removal, what someone with authority gave is not raised by an invite.
-        let given = seat.1 > 0
-            && out
-                .givers
-                .iter()
-                .filter_map(|at| self.all.gives(*at))
-                .any(|it| (it.0, it.1) == seat);
-        if !given {
-            raise(out, seat, body.role);
-        }
+        let given = seat.1 > 0 && out.given.contains(&seat);
+        if given { None } else { raise(out, seat, body.role) }
     }
 
     /// Whether an invite still admitted when an admission was made.
     fn admits(self, seat: Seat, invite: usize, admission: usize, out: &Reduction) -> bool {
-        let (Some(it), Some(made)) = (self.all.get(invite), self.all.get(admission)) else {
-            return false;
-        };
+        let Some(it) = self.all.get(invite) else { return false };
         if !out.invites.contains_key(&invite) {
             return false;
         }
@@ -327,8 +337,7 @@ impl<'a> Reducer<'a> {
         let removals = removals.flat_map(|seat| self.ends(seat, &out.enders).collect::<Vec<_>>());
         let removals = removals.filter(|end| !self.all.is_leaving(*end));
         let revoked = out.revoked.get(&invite).into_iter().flatten().copied();
-        let mut ends = removals.chain(revoked).filter_map(|end| self.all.get(end));
-        ends.all(|end| end.past.as_ref().is_some_and(|past| past.get(&made.log) > Some(&made.seq)))
+        removals.chain(revoked).all(|end| self.all.is_before(admission, end))
             && self.may_come(seat, invite, admission, out)
     }
 
@@ -369,9 +378,21 @@ impl<'a> Reducer<'a> {
     }
 }
 
-fn raise(out: &mut Reduction, seat: Seat, role: Role) {
-    let kept = out.seats.entry(seat).or_insert(role);
-    *kept = role.max(*kept);
+fn invite_key(it: &Statement) -> Option<InviteKey> {
+    match &it.control {
+        Some(Control::Invite(invite)) => Some(invite.key),
+        _ => None,
+    }
+}
+
+/// Raises a seat to a role; returns it if that is more than it had.
+fn raise(out: &mut Reduction, seat: Seat, role: Role) -> Option<Seat> {
+    let had = out.seats.get(&seat).copied();
+    if had >= Some(role) {
+        return None;
+    }
+    out.seats.insert(seat, role);
+    Some(seat)
 }
 
 /// Returns where a log ends, `u64::MAX` where it does not, given what ends each seat.

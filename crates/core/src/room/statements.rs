@@ -4,9 +4,11 @@
 //! cites. That order differs between replicas; nothing that is computed from here depends on it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
 
 use super::control::{Control, Cut, GenesisBody};
 use super::genesis::Genesis;
+use super::places::Places;
 use super::role::Role;
 use crate::clock::Hlc;
 use crate::event::Header;
@@ -14,11 +16,8 @@ use crate::id::{AccountId, EventId, InviteKey, PeerId};
 use crate::keys::DeviceCert;
 use crate::log::{Lane, LogId};
 
-/// How much of each control log lies in the past of a statement.
-pub(super) type Past = BTreeMap<LogId, u64>;
-
 /// One control event.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct Statement {
     pub(super) id: EventId,
     pub(super) log: LogId,
@@ -32,8 +31,8 @@ pub(super) struct Statement {
     /// The header, as it is signed.
     pub(super) header: Vec<u8>,
     parents: Vec<usize>,
-    /// For what ends something: the past of the statement.
-    pub(super) past: Option<Past>,
+    /// What leads to it, without itself; found when it is first asked for.
+    past: OnceLock<Arc<Places>>,
 }
 
 /// Whose authority someone acts by.
@@ -46,7 +45,7 @@ pub(super) enum Authority {
 }
 
 /// All statements of a room.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Statements {
     all: Vec<Statement>,
     index: BTreeMap<EventId, usize>,
@@ -62,21 +61,26 @@ pub(super) struct Statements {
     removals: BTreeMap<(AccountId, u32), Vec<usize>>,
     /// The leavings of each device, by the term of their log.
     leavings: BTreeMap<(PeerId, u32), Vec<usize>>,
-    /// The logs of which there is anything.
-    logs: BTreeSet<(PeerId, u32)>,
+    /// The statements of each log, in order.
+    logs: BTreeMap<LogId, Vec<usize>>,
     /// What could give authority for each account's term.
     lifts: BTreeMap<(AccountId, u32), Vec<usize>>,
     /// The invites by their keys. Several may state one key (it is no secret): each invites in its own
     /// author's name.
     invites: BTreeMap<InviteKey, Vec<usize>>,
-    /// The keys by which someone was admitted, or which were revoked.
-    used_keys: BTreeSet<InviteKey>,
+    /// The admissions by the keys that they name.
+    admissions: BTreeMap<InviteKey, Vec<usize>>,
+    /// The keys that someone revoked.
+    revoked: BTreeSet<InviteKey>,
     /// Where logs fork, and after which event.
     forked: BTreeMap<LogId, (u64, Option<EventId>)>,
     /// What proves it.
     proofs: BTreeMap<LogId, Vec<usize>>,
     /// Void events that others may depend on although they are not here.
     waived: BTreeSet<EventId>,
+    /// How often what earlier statements meant became another: by a fork, or by an account more for a
+    /// device that had written.
+    turns: u64,
 }
 
 impl Statements {
@@ -122,19 +126,35 @@ impl Statements {
         self.certs.get(&account).into_iter().flat_map(BTreeMap::keys).copied()
     }
 
-    /// Whether what an admission says of its device changes what was taken in before: its device wrote
-    /// in that term already, or belongs to one account more than was known when it wrote.
-    pub(super) fn was_waited_for(
+    /// Whether an admission is the first to say that its device belongs to its account, and the device
+    /// wrote before: that changes in whose name it did.
+    pub(super) fn certifies_late(&self, at: usize) -> bool {
+        let Some(Control::Admit(admit)) = self.get(at).and_then(|it| it.control.as_ref()) else {
+            return false;
+        };
+        let cert = &admit.claim.cert.claim;
+        let first = self.devices.get(&cert.device).and_then(|by| by.get(&cert.account));
+        first == Some(&at) && self.has_written(cert.device)
+    }
+
+    fn has_written(&self, device: PeerId) -> bool {
+        let log = |term| LogId { lane: Lane::Control, device, term };
+        self.logs.range(log(0)..=log(u32::MAX)).next().is_some()
+    }
+
+    /// Returns what was stated in the name of a seat.
+    pub(super) fn stated_in(
         &self,
-        at: usize,
-        device: &PeerId,
-        seat: (AccountId, u32),
-    ) -> bool {
-        let (account, term) = seat;
-        let first = self.devices.get(device).and_then(|accounts| accounts.get(&account));
-        let wrote = |device: &PeerId| self.logs.range((*device, 0)..=(*device, u32::MAX)).next();
-        first == Some(&at) && wrote(device).is_some()
-            || self.devices_of(account).any(|device| self.logs.contains(&(device, term)))
+        (account, term): (AccountId, u32),
+    ) -> impl Iterator<Item = usize> + '_ {
+        let logs = self.devices_of(account);
+        let logs = logs.map(move |device| LogId { lane: Lane::Control, device, term });
+        logs.filter_map(|log| self.logs.get(&log)).flatten().copied()
+    }
+
+    /// Changes whenever what earlier statements meant may have.
+    pub(super) fn turns(&self) -> u64 {
+        self.turns
     }
 
     /// Returns the devices that an account certifies.
@@ -192,10 +212,10 @@ impl Statements {
             control,
             header: crate::wire::encode(header),
             parents,
-            past: None,
+            past: OnceLock::new(),
         };
         self.index.insert(id, at);
-        self.logs.insert((header.device, header.term));
+        self.logs.entry(header.log()).or_default().push(at);
         self.all.push(statement);
         self.note(at, header);
         at
@@ -226,7 +246,7 @@ impl Statements {
                 let account = admit.claim.cert.claim.account;
                 self.stated.insert((account, admit.term));
                 self.stated_by.entry(account).or_default().push(at);
-                self.used_keys.insert(admit.claim.invite);
+                self.admissions.entry(admit.claim.invite).or_default().push(at);
                 self.certify(admit.claim.cert, at);
             }
             Control::Grant(grant) => {
@@ -236,35 +256,22 @@ impl Statements {
             Control::Remove(remove) => {
                 self.stated.insert((remove.account, remove.term.saturating_add(1)));
                 self.removals.entry((remove.account, remove.term)).or_default().push(at);
-                self.keep_past(at);
             }
             Control::Leave(_) => {
                 self.leavings.entry((header.device, header.term)).or_default().push(at);
-                self.keep_past(at);
             }
             Control::Revoke(revoke) => {
-                self.used_keys.insert(revoke.invite);
-                self.keep_past(at);
+                self.revoked.insert(revoke.invite);
             }
             Control::Invite(invite) => self.invites.entry(invite.key).or_default().push(at),
             Control::Fork(fork) => {
                 let Some((log, seq)) = fork.proves(header.room) else { return };
-                let place = (seq, fork.before());
-                let kept = self.forked.entry(log).or_insert(place);
-                *kept = place.min(*kept);
                 self.proofs.entry(log).or_default().push(at);
                 self.waived.extend(fork.void_ids());
-                for at in 0..self.all.len() {
-                    let parents = self.all.get(at).map(|it| it.parents.clone()).unwrap_or_default();
-                    let generation = self.generation(&parents);
-                    if let Some(it) = self.all.get_mut(at) {
-                        it.generation = generation;
-                    }
-                }
-                let ends: Vec<usize> =
-                    self.iter().filter(|(_, it)| it.past.is_some()).map(|(at, _)| at).collect();
-                for at in ends {
-                    self.keep_past(at);
+                let place = (seq, fork.before());
+                if self.forked.get(&log).is_none_or(|known| place < *known) {
+                    self.forked.insert(log, place);
+                    self.trace_again();
                 }
             }
             _ => {}
@@ -283,7 +290,12 @@ impl Statements {
 
     fn certify(&mut self, cert: DeviceCert, at: usize) {
         let (account, device) = (cert.claim.account, cert.claim.device);
-        self.devices.entry(device).or_default().entry(account).or_insert(at);
+        let accounts = self.devices.entry(device).or_default();
+        let is_new = !accounts.contains_key(&account);
+        accounts.entry(account).or_insert(at);
+        if is_new && self.has_written(device) {
+            self.turns = self.turns.saturating_add(1);
+        }
         let certs = self.certs.entry(account).or_default();
         let kept = certs.entry(device).or_insert_with(|| cert.clone());
         if (cert.claim.time_ms, &cert.signature.0) > (kept.claim.time_ms, &kept.signature.0) {
@@ -291,16 +303,16 @@ impl Statements {
         }
     }
 
-    fn keep_past(&mut self, at: usize) {
-        let mut past = Past::new();
-        for before in self.past(at) {
-            if let Some(it) = self.all.get(before) {
-                let len = past.entry(it.log).or_default();
-                *len = it.seq.saturating_add(1).max(*len);
+    /// Finds anew what leads where, after another log turned out to fork.
+    fn trace_again(&mut self) {
+        self.turns = self.turns.saturating_add(1);
+        for at in 0..self.all.len() {
+            let parents = self.all.get(at).map(|it| it.parents.clone()).unwrap_or_default();
+            let generation = self.generation(&parents);
+            if let Some(it) = self.all.get_mut(at) {
+                it.generation = generation;
+                it.past = OnceLock::new();
             }
-        }
-        if let Some(it) = self.all.get_mut(at) {
-            it.past = Some(past);
         }
     }
 
@@ -309,29 +321,36 @@ impl Statements {
         self.all.get(at).is_none_or(|it| self.fork_of(&it.log).is_some_and(|from| it.seq >= from))
     }
 
-    /// Returns the statements that lead to one, without itself, highest place first.
-    pub(super) fn past(&self, at: usize) -> BTreeSet<usize> {
-        self.past_down_to(at, 0)
+    /// Returns the statements that lead to one, without itself.
+    pub(super) fn past(&self, at: usize) -> Arc<Places> {
+        let Some(it) = self.all.get(at) else { return Arc::default() };
+        it.past.get_or_init(|| Arc::new(self.trace(at))).clone()
     }
 
     /// Whether `earlier` lies in the past of `later`.
     pub(super) fn is_before(&self, earlier: usize, later: usize) -> bool {
-        self.past_down_to(later, earlier).contains(&earlier)
+        self.past(later).contains(earlier)
     }
 
-    /// Returns those of the past whose places are not below `least`: what leads to a place has a
-    /// lower one, so nothing below is on a way from there.
-    fn past_down_to(&self, at: usize, least: usize) -> BTreeSet<usize> {
-        let mut past = BTreeSet::new();
+    fn trace(&self, at: usize) -> Places {
+        let mut past = Places::default();
         let mut open = vec![at];
         while let Some(next) = open.pop() {
             for parent in self.all.get(next).into_iter().flat_map(|it| &it.parents) {
-                if *parent >= least && !self.is_forked(*parent) && past.insert(*parent) {
+                if !self.is_forked(*parent) && past.insert(*parent) {
                     open.push(*parent);
                 }
             }
         }
         past
+    }
+
+    /// Returns how many events of a control log lie in the past of a statement: the first ones, since
+    /// each leads to the next.
+    fn known_of(&self, at: usize, log: &LogId) -> u64 {
+        let Some(places) = self.logs.get(log) else { return 0 };
+        let past = self.past(at);
+        places.partition_point(|place| past.contains(*place)) as u64
     }
 
     /// Returns what a statement gives: a role, to an account, for a term.
@@ -394,7 +413,7 @@ impl Statements {
         if log.lane == Lane::Chat {
             return stated;
         }
-        let known = it.past.as_ref().and_then(|past| past.get(log)).copied().unwrap_or(0);
+        let known = self.known_of(ender, log);
         let own = if it.log == *log { it.seq.saturating_add(1) } else { 0 };
         stated.max(known).max(own)
     }
@@ -432,9 +451,14 @@ impl Statements {
         self.invites.get(key).into_iter().flatten().copied()
     }
 
+    /// Returns the admissions that name a key.
+    pub(super) fn admissions_by(&self, key: &InviteKey) -> impl Iterator<Item = usize> + '_ {
+        self.admissions.get(key).into_iter().flatten().copied()
+    }
+
     /// Whether an admission or a revocation that names this key was taken in.
     pub(super) fn is_used(&self, key: &InviteKey) -> bool {
-        self.used_keys.contains(key)
+        self.admissions.contains_key(key) || self.revoked.contains(key)
     }
 
     /// Whether a statement is a leaving.

@@ -487,7 +487,7 @@ impl Session {
         // What this device itself said comes first: it writes nothing before.
         let own = of_device(&open, &self.me);
         if !own.is_empty() {
-            let part = one_request(&own);
+            let (part, _) = one_request(&own, None);
             claims.claim(self.id, self.next_want, part.clone());
             return self.want(Wanted::Ranges(part), out);
         }

@@ -1,6 +1,7 @@
 //! People, their devices and their replicas, for tests of rooms.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod crowd;
 pub(crate) mod stage;
 
 use std::cell::RefCell;
