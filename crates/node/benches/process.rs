@@ -46,7 +46,7 @@ fn main() -> Result<()> {
     start("a folder without rooms", Some(used.path()))?;
     let mut keep = |name: &str, up: &Up| -> Result<()> {
         std::thread::sleep(IDLE);
-        let (now, largest) = up.memory()?;
+        let (now, largest) = common::process::memory(up.child.id())?;
         let (now_mb, largest_mb) = (format!("{now:.1} MB"), format!("{largest:.1} MB"));
         memory.row(&[name, &now_mb, &largest_mb, verdict(now <= AIM_MEMORY)]);
         Ok(())
@@ -135,17 +135,6 @@ impl Up {
             std::thread::sleep(Duration::from_millis(100));
         }
         bail!("the newcomer did not get {events} events")
-    }
-
-    /// Returns resident memory, now and at most so far, in MB. Source: proc_pid_status(5).
-    fn memory(&self) -> Result<(f64, f64)> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let mb = |name: &str| -> Result<f64> {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)).context("memory")?;
-            let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
-            Ok(kib * 1024.0 / 1e6)
-        };
-        Ok((mb("VmRSS:")?, mb("VmHWM:")?))
     }
 }
 

@@ -19,6 +19,8 @@
 //! SQLite store, iroh's QUIC endpoint, gossip, discovery and the tasks between them.
 //! `ARCHITECTURE.md` in the repository is the map.
 
+#[doc(hidden)]
+pub mod bench;
 mod builder;
 mod data;
 mod discovery;

@@ -1,4 +1,4 @@
-//! What the machine can do at all: a round trip over QUIC, and a commit.
+//! What the machine can do at all: a round trip and a stream over QUIC, a commit and a bulk insert.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use iroh::endpoint::{RecvStream, SendStream, presets};
 use iroh::{Endpoint, EndpointAddr, RelayMap, RelayMode, TransportAddr};
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 
 /// Bytes that go each way in one round trip: about a short event without its signature.
 pub const ECHO_BYTES: usize = 256;
@@ -51,6 +51,63 @@ impl Echo {
         self.recv.read_exact(&mut bytes).await?;
         Ok(start.elapsed())
     }
+}
+
+/// Sends so many bytes on one stream between two endpoints of this process; returns how long it took
+/// until all had come.
+pub async fn stream(bytes: u64) -> Result<Duration> {
+    let (near, far) = (endpoint().await?, endpoint().await?);
+    let sockets = far.bound_sockets().into_iter().map(TransportAddr::Ip);
+    let address = EndpointAddr::from_parts(far.id(), sockets);
+    let serving = far.clone();
+    let received = tokio::spawn(async move {
+        let connection = serving.accept().await.context("the endpoint closed")?.await?;
+        let mut recv = connection.accept_uni().await?;
+        while recv.read_chunk(usize::MAX).await?.is_some() {}
+        anyhow::Ok(())
+    });
+    let connection = near.connect(address, ALPN).await?;
+    let start = Instant::now();
+    let mut send = connection.open_uni().await?;
+    let chunk = [7; 64 * 1024];
+    let mut left = bytes;
+    while left > 0 {
+        let part = usize::try_from(left).unwrap_or(usize::MAX).min(chunk.len());
+        send.write_all(chunk.get(..part).unwrap_or_default()).await?;
+        left -= part as u64;
+    }
+    send.finish()?;
+    received.await??;
+    Ok(start.elapsed())
+}
+
+/// Copies the events of a database into a new one as plain rows with one key, so many in a
+/// transaction; returns how long that took. Blocking.
+pub fn insert(from: &Path, to: &Path, batch: usize) -> Result<Duration> {
+    let from = Connection::open_with_flags(from, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let to = Commits::open(to)?.0;
+    to.execute_batch(
+        "CREATE TABLE events (id INTEGER PRIMARY KEY, header BLOB, signature BLOB, body BLOB)",
+    )?;
+    let start = Instant::now();
+    let mut select = from.prepare("SELECT header, signature, body FROM events ORDER BY id")?;
+    let mut rows = select.query([])?;
+    let mut insert = to.prepare("INSERT INTO events VALUES (NULL, ?1, ?2, ?3)")?;
+    let mut waiting = 0;
+    while let Some(row) = rows.next()? {
+        if waiting == 0 {
+            to.execute_batch("BEGIN")?;
+        }
+        insert.execute([0, 1, 2].map(|at| row.get::<_, Vec<u8>>(at).unwrap_or_default()))?;
+        waiting = (waiting + 1) % batch;
+        if waiting == 0 {
+            to.execute_batch("COMMIT")?;
+        }
+    }
+    if waiting > 0 {
+        to.execute_batch("COMMIT")?;
+    }
+    Ok(start.elapsed())
 }
 
 async fn endpoint() -> Result<Endpoint> {

@@ -5,6 +5,8 @@
 #![allow(dead_code, unreachable_pub)] // each benchmark uses a part of it
 
 pub mod baseline;
+pub mod net;
+pub mod process;
 
 use std::fs::read_to_string;
 use std::path::Path;
@@ -13,6 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use ayni::{EventId, InviteOptions, Network, Node, RoomId, Ticket};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
+use rusqlite::{Connection, OpenFlags};
 use tempfile::TempDir;
 
 /// Longest wait for anything: only a hang meets it.
@@ -260,4 +263,23 @@ fn busy_time() -> Result<Duration> {
 fn ticks<'a>(fields: impl Iterator<Item = &'a str>) -> Duration {
     let ticks: u32 = fields.filter_map(|field| field.parse::<u32>().ok()).sum();
     TICK * ticks
+}
+
+/// Returns the bytes of all events in a database: headers, signatures and bodies.
+pub fn event_bytes(database: &Path) -> Result<u64> {
+    let database = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let sum = "SELECT sum(length(header) + length(signature) + length(body)) FROM events";
+    Ok(u64::try_from(database.query_row(sum, [], |row| row.get::<_, i64>(0))?)?)
+}
+
+/// Returns the middle one.
+pub fn median(figures: &mut [f64]) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or_default()
+}
+
+/// Returns a count as a number to calculate with.
+#[allow(clippy::cast_precision_loss)] // far below 2^52
+pub fn as_float(number: u64) -> f64 {
+    number as f64
 }
