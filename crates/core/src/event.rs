@@ -244,6 +244,15 @@ impl Event {
         }
     }
 
+    /// Turns it into the wire form, without a copy.
+    pub fn into_raw(self) -> RawEvent {
+        RawEvent {
+            header: self.header_bytes.into(),
+            signature: self.signature,
+            body: self.body.map(Into::into),
+        }
+    }
+
     /// Checks the signature, strictly.
     ///
     /// # Errors

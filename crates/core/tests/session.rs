@@ -1,5 +1,6 @@
 //! The synchronisation machine alone: what it asks for, in which order, and what it does not stand.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use ayni_core::event::RawEvent;
@@ -168,6 +169,31 @@ fn control_comes_first_and_from_its_start_messages_from_their_end() {
     let end = 20_000 - MAX_WANT_EVENTS;
     assert_eq!(to_frontier(&wants[0].ranges), holding(Lane::Chat, 1, end..20_000));
     assert_eq!(to_frontier(&wants[1].ranges), holding(Lane::Chat, 1, end - MAX_WANT_EVENTS..end));
+}
+
+#[test]
+fn of_many_logs_each_has_its_turn_and_no_share_is_short() {
+    let logs: Vec<LogId> = (0..1000).map(|n| LogId { term: n, ..log(Lane::Chat, 1) }).collect();
+    let theirs: Frontier =
+        logs.iter().map(|log| (*log, std::iter::once(0..200).collect())).collect();
+    let mut claims = Claims::default();
+    let mut side = Side::new(1, holding(Lane::Chat, 2, 0..300));
+    let mut wants = side.told(&theirs, &mut claims);
+    let mut turns = BTreeMap::new();
+    while let Some(want) = wants.pop() {
+        let part = to_frontier(&want.ranges);
+        for (log, runs) in part.iter() {
+            let turn = turns.entry(*log).or_insert(0);
+            *turn += 1;
+            assert!(runs.count() >= 64 || *turn == 4, "{runs:?}");
+        }
+        let (most, least) = (turns.values().max(), logs.iter().map(|log| turns.get(log)).min());
+        assert!(most.copied() <= least.flatten().map(|least| least + 1).or(Some(1)));
+        side.held.union(&part);
+        let more = side.hear(SyncFrame::Done(want.id), &mut claims).expect("asked");
+        wants.splice(0..0, asked(&more).into_iter().rev());
+    }
+    assert_eq!(theirs.minus(&side.held), Frontier::default());
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use ayni_core::clock::Hlc;
 use ayni_core::epoch::EpochSecret;
@@ -73,7 +74,7 @@ impl Plant {
         };
         let append = Append {
             room: room.id(),
-            events: accepted.events.clone(),
+            events: Arc::new(accepted.events.clone()),
             runs: touched.into_iter().map(summary).collect(),
             voided: vec![],
             unread: 0,

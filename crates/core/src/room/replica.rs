@@ -170,7 +170,7 @@ impl Room {
     /// Returns how many events of a log count at most.
     ///
     /// Void control events are held all the same: others depend on them.
-    fn counted(&self, log: &LogId) -> u64 {
+    pub fn counted(&self, log: &LogId) -> u64 {
         self.end(log).map_or(u64::MAX, |end| end.len)
     }
 

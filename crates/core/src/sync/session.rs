@@ -21,6 +21,10 @@ const PIPELINE: usize = 2;
 /// ones wait for the next comparison. Each costs one request.
 const MAX_CONTESTED: usize = 8;
 
+/// Events that are asked of one log at a time, at least, while it lacks that many: each run costs a
+/// signature on both sides and a commit, whatever its length.
+const LEAST_SHARE: u64 = 64;
+
 /// What a session is told.
 #[derive(Debug)]
 pub enum Input {
@@ -141,6 +145,8 @@ pub struct Session {
     forgiven: u64,
     asked: BTreeMap<u64, Asked>,
     next_want: u64,
+    /// The last log of which a share was asked; the next request goes on after it.
+    turn: Option<LogId>,
     serving: usize,
     newest: Tried,
     /// Whether the peer's state was heard: before, it is not known whether anything must be said.
@@ -173,6 +179,7 @@ impl Session {
             forgiven: 0,
             asked: BTreeMap::new(),
             next_want: 0,
+            turn: None,
             serving: 0,
             newest: Tried::Not,
             compared: false,
@@ -496,7 +503,8 @@ impl Session {
             }
         }
         while self.asked.len() < PIPELINE && !open.is_empty() {
-            let part = one_request(&open);
+            let (part, turn) = one_request(&open, self.turn);
+            self.turn = turn;
             open = open.minus(&part);
             claims.claim(self.id, self.next_want, part.clone());
             self.want(Wanted::Ranges(part), out);
@@ -610,15 +618,18 @@ fn frames_of(logs: Vec<LogRuns>) -> Vec<Vec<LogRuns>> {
     frames
 }
 
-/// Cuts one request's worth off: of each log an even share from its end, for the newest messages
-/// matter first.
-fn one_request(open: &Frontier) -> Frontier {
+/// Cuts one request's worth off: of each log a share from its end, for the newest messages matter
+/// first. Where the logs are too many for that, it is the turn of those after `turn`. Returns also the
+/// last one that had its turn.
+fn one_request(open: &Frontier, turn: Option<LogId>) -> (Frontier, Option<LogId>) {
     let logs = open.len().clamp(1, MAX_WANT_RANGES) as u64;
-    let share = (MAX_WANT_EVENTS / logs).max(1);
+    let share = (MAX_WANT_EVENTS / logs).max(LEAST_SHARE);
     let mut left = MAX_WANT_EVENTS;
     let mut ranges_left = MAX_WANT_RANGES;
-    let mut part = Frontier::default();
-    for (log, runs) in open.iter() {
+    let (mut part, mut last) = (Frontier::default(), None);
+    let next = |log: &LogId| turn.is_none_or(|turn| *log > turn);
+    let after = open.iter().filter(|(log, _)| next(log));
+    for (log, runs) in after.chain(open.iter().filter(|(log, _)| !next(log))) {
         let pieces = ranges_left.min(MAX_RUNS_PER_LOG);
         let some = share_of(runs, share.min(left), pieces);
         left = left.saturating_sub(some.count());
@@ -626,11 +637,12 @@ fn one_request(open: &Frontier) -> Frontier {
         for run in some.ranges() {
             part.insert(*log, run.clone());
         }
+        last = Some(*log);
         if left == 0 || ranges_left == 0 {
             break;
         }
     }
-    part
+    (part, last)
 }
 
 /// Returns how many events may come for a request: a run goes on beyond its range where the last

@@ -41,7 +41,8 @@ fn main() -> Result<()> {
     let events = option("--events").map_or(Ok(events), |text| text.parse())?;
     let runs = option("--runs").map_or(Ok(runs), |text| text.parse())?;
     let shapes = if quick() { [(20, 20), (100, 200)] } else { [(20, 20), (500, 1000)] };
-    let named: Vec<String> = std::env::args().skip(1).take_while(|it| !it.starts_with('-')).collect();
+    let named: Vec<String> =
+        std::env::args().skip(1).take_while(|it| !it.starts_with('-')).collect();
     for (authors, members) in shapes {
         if named.is_empty() || named.contains(&authors.to_string()) {
             variant(Shape { authors, members, events }, runs)?;
@@ -113,8 +114,7 @@ fn sync(folder: &Path, shape: Shape, runs: usize, title: &str) -> Result<Last> {
         let (load, cpu) = (meter.read()?, newcomer.time()? + server.time()? - spent);
         std::thread::sleep(Duration::from_millis(300));
         let udp = net::loopback_bytes()?.saturating_sub(before);
-        let (peaks, others) =
-            ((newcomer.peak()?, server.peak()?), load.others.saturating_sub(cpu));
+        let (peaks, others) = ((newcomer.peak()?, server.peak()?), load.others.saturating_sub(cpu));
         peak = peak.max(peaks.0).max(peaks.1);
         if run == runs {
             compare(&mut newcomer, &mut idle)?;
@@ -136,17 +136,17 @@ fn sync(folder: &Path, shape: Shape, runs: usize, title: &str) -> Result<Last> {
             format!("{:.0} MB", peaks.0),
             format!("{:.0} MB", peaks.1),
             format!("{:.1}", cpu.as_secs_f64()),
-            format!("{:.0} %", 100.0 * others.as_secs_f64() / load.wall.as_secs_f64() / common::cores()),
+            format!(
+                "{:.0} %",
+                100.0 * others.as_secs_f64() / load.wall.as_secs_f64() / common::cores()
+            ),
             format!("{:.0} (events {:.0})", size / events, as_float(bytes) / events),
         ]);
     }
     let (rate, ratio) = (median(&mut rates), median(&mut ratios));
     table.row(&["median", "", "", &format!("{rate:.0}"), &times(ratio), &format!("{peak:.0} MB")]);
-    let met = [
-        verdict(rate >= AIM_RATE),
-        verdict(ratio <= AIM_RATIO),
-        verdict(peak <= AIM_MEMORY_MB),
-    ];
+    let met =
+        [verdict(rate >= AIM_RATE), verdict(ratio <= AIM_RATIO), verdict(peak <= AIM_MEMORY_MB)];
     table.row(&["aim: 30,000, 1.15 x, 150 MB", "", "", met[0], met[1], met[2]]);
     table.print(title);
     idle.print("");
@@ -187,8 +187,7 @@ fn compare(newcomer: &mut Child, table: &mut Table) -> Result<()> {
 /// Opens the room in fresh processes.
 fn opening(folder: &Path, title: &str) -> Result<()> {
     doing("opens");
-    let mut table =
-        Table::new(&["the newest 50", "p50", "slowest", "aim: 50 ms of the call"]);
+    let mut table = Table::new(&["the newest 50", "p50", "slowest", "aim: 50 ms of the call"]);
     let (mut ready, mut first, mut again) =
         (common::Samples::default(), common::Samples::default(), common::Samples::default());
     for _ in 0..if quick() { 3 } else { OPENINGS } {
@@ -222,7 +221,9 @@ fn bare(folder: &Path, last: &Last, title: &str) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     let stream = runtime.block_on(baseline::stream(last.event_bytes))?;
     let mut table = Table::new(&["baseline of the same run", "time", "events/s", "newcomer / it"]);
-    for (name, time) in [("the rows into a bare table", insert), ("the bytes on one stream", stream)] {
+    for (name, time) in
+        [("the rows into a bare table", insert), ("the bytes on one stream", stream)]
+    {
         let rate = as_float(rows) / time.as_secs_f64();
         table.row(&[
             name.to_owned(),
@@ -237,5 +238,7 @@ fn bare(folder: &Path, last: &Last, title: &str) -> Result<()> {
 
 fn rows(database: &Path) -> Result<u64> {
     let database = rusqlite::Connection::open(database)?;
-    Ok(u64::try_from(database.query_row("SELECT count(*) FROM events", [], |row| row.get::<_, i64>(0))?)?)
+    Ok(u64::try_from(
+        database.query_row("SELECT count(*) FROM events", [], |row| row.get::<_, i64>(0))?,
+    )?)
 }

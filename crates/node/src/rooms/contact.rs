@@ -112,7 +112,7 @@ pub(crate) async fn found(
     let (now_ms, kind) = (inner.now(), genesis.kind);
     let append = Append {
         room: id,
-        events: accepted.events,
+        events: accepted.events.into(),
         runs,
         voided: vec![],
         unread: 0,

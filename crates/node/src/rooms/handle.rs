@@ -14,6 +14,8 @@ use ayni_core::room::{
     Accepted, AuthorError, Effect, Kind, LogState, MemberInfo, Reject, Room, Run,
 };
 use ayni_core::sync::{Claims, SessionId, View};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +31,9 @@ use crate::store::{Append, LoadedRoom, LogSummary, Write};
 const FAREWELL: Duration = Duration::from_mins(1);
 /// What the room of one's own is called.
 const OWN_NAME: &str = "notes to myself";
+/// A change on its way to the store: see [`RoomHandle::begin`].
+pub(crate) type Made = BoxFuture<'static, Result<Vec<CoreEvent>>>;
+
 /// Messages that could not be read when they came, kept to be told again when they can be. Older ones
 /// are read from the store by whoever shows them.
 const MAX_LOCKED: usize = 256;
@@ -40,6 +45,8 @@ pub(crate) struct RoomHandle {
     state: Mutex<State>,
     /// Counts changes that became durable.
     pub(crate) changed: watch::Sender<u64>,
+    /// Counts durable changes of who belongs here, of keys, and of settings.
+    pub(crate) governed: watch::Sender<u64>,
     /// Whether a newcomer has something to look at.
     pub(crate) ready: watch::Sender<bool>,
     /// Whether a member said how far this device's own logs go, and all of that is here: what is told of
@@ -159,6 +166,7 @@ impl RoomHandle {
             id: state.room.id(),
             state: Mutex::new(state),
             changed: watch::Sender::new(0),
+            governed: watch::Sender::new(0),
             ready: watch::Sender::new(ready),
             poked: watch::Sender::new(0),
             tip: watch::Sender::new(true),
@@ -199,9 +207,28 @@ impl RoomHandle {
     where
         F: FnOnce(&mut Room, Millis) -> std::result::Result<Accepted, Refusal>,
     {
+        match self.begin(inner, change).await? {
+            Ok(made) => made.await.map(Ok),
+            Err(refusal) => Ok(Err(refusal)),
+        }
+    }
+
+    /// Like [`Self::change`], but returns when the change is on its way to the store; what it returns
+    /// resolves when it is durable and told. Later changes may be begun meanwhile, and build on it.
+    ///
+    /// # Errors
+    /// As [`Self::change`].
+    pub(crate) async fn begin<F>(
+        self: &Arc<Self>,
+        inner: &Arc<Inner>,
+        change: F,
+    ) -> Result<std::result::Result<Made, Refusal>>
+    where
+        F: FnOnce(&mut Room, Millis) -> std::result::Result<Accepted, Refusal>,
+    {
         let permit = inner.store.reserve().await?;
         let now = inner.now();
-        let (accepted, pending) = {
+        let (events, effects, pending) = {
             let mut state = self.lock();
             if let Some(reason) = &state.failed {
                 return Err(Error::Store(reason.clone()));
@@ -211,10 +238,11 @@ impl RoomHandle {
                 Err(refusal) => return Ok(Err(refusal)),
             };
             if accepted.events.is_empty() {
-                return Ok(Ok(vec![]));
+                return Ok(Ok(std::future::ready(Ok(vec![])).boxed()));
             }
-            let append = state.append(self.id, &accepted, inner.me());
-            (accepted, inner.store.submit(permit, Write::Append(append)))
+            let (events, effects) = (Arc::new(accepted.events), accepted.effects);
+            let append = state.append(self.id, &events, &effects, inner.me());
+            (events, effects, inner.store.submit(permit, Write::Append(append)))
         };
         // In a task of its own: who waits for the change may give up, and it is made all the same.
         let (room, inner) = (self.clone(), inner.clone());
@@ -224,28 +252,43 @@ impl RoomHandle {
                 room.recover(&inner, &error).await;
                 return Err(error);
             }
-            room.settle(&accepted, inner.me());
-            inner.after(&room, &accepted.events, &accepted.effects);
-            Ok(Ok(accepted.events))
+            room.settle(&events, &effects, inner.me());
+            inner.after(&room, &events, &effects);
+            Ok(Arc::unwrap_or_clone(events))
         };
-        tasks.spawn(finish).await.unwrap_or(Err(Error::Closed))
+        let finished = tasks.spawn(finish);
+        Ok(Ok(async move { finished.await.unwrap_or(Err(Error::Closed)) }.boxed()))
     }
 
-    /// Notes that a change is durable.
-    fn settle(&self, accepted: &Accepted, me: PeerId) {
+    /// Notes that a change is durable. Of changes that were under way at once, any may be the first.
+    fn settle(&self, events: &[CoreEvent], effects: &[Effect], me: PeerId) {
         let mut state = self.lock();
-        for event in &accepted.events {
-            state.durable.insert(event.log(), event.seq()..event.seq().saturating_add(1));
+        let state_ = &mut *state;
+        for run in events.chunk_by(|one, two| {
+            one.log() == two.log() && one.seq().checked_add(1) == Some(two.seq())
+        }) {
+            let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
+            let (log, range) = (first.log(), first.seq()..last.seq().saturating_add(1));
+            // A later change may have cut off some of it.
+            let end = state_.room.counted(&log);
+            let held = state_.room.logs().log(&log).map(LogState::positions).unwrap_or_default();
+            for part in held.ranges() {
+                let (from, to) = (part.start.max(range.start), part.end.min(range.end).min(end));
+                state_.durable.insert(log, from..to);
+            }
         }
-        for effect in &accepted.effects {
+        for effect in effects {
             if let Effect::Voided(log, from) = effect {
-                state.durable.truncate(log, *from);
+                state_.durable.truncate(log, *from);
             }
         }
         state.digest.forget();
-        state.unread += unread(&state.room, &accepted.events, me);
+        state.unread += unread(&state.room, events, me);
         drop(state);
         self.changed.send_modify(|count| *count += 1);
+        if !effects.is_empty() {
+            self.governed.send_modify(|count| *count += 1);
+        }
     }
 
     /// Waits until nothing of a range is here and not yet durable. What gossip brought a moment ago is
@@ -285,6 +328,7 @@ impl RoomHandle {
                 state.failed = None;
                 drop(state);
                 self.changed.send_modify(|count| *count += 1);
+                self.governed.send_modify(|count| *count += 1);
             }
             Err(error) => {
                 tracing::error!(room = %self.id.short(), "the room stays closed: {error}");
@@ -364,6 +408,7 @@ impl RoomHandle {
         state.locked = locked;
         drop(state);
         self.changed.send_modify(|count| *count += 1);
+        self.governed.send_modify(|count| *count += 1);
         inner.tell_messages(self, &Vec::from(open));
     }
 
@@ -562,7 +607,9 @@ impl State {
         let held = self.room.logs().log(&log).map(LogState::positions).unwrap_or_default();
         let written = self.durable.runs(&log).cloned().unwrap_or_default();
         let settling = held.minus(&written);
-        settling.ranges().iter().any(|run| run.start < range.end && run.end > range.start)
+        // What was said here beyond the end of a log stays, and is not announced.
+        let end = range.end.min(self.room.counted(&log));
+        settling.ranges().iter().any(|run| run.start < end && run.end > range.start)
     }
 
     /// Whether we left and were let go, and are not on our way back.
@@ -571,8 +618,8 @@ impl State {
     }
 
     /// Returns the secrets of the epochs that a change minted: kept together with it.
-    fn minted(&self, accepted: &Accepted) -> Vec<(EpochId, EpochSecret)> {
-        let epochs = accepted.effects.iter().filter_map(|effect| match effect {
+    fn minted(&self, effects: &[Effect]) -> Vec<(EpochId, EpochSecret)> {
+        let epochs = effects.iter().filter_map(|effect| match effect {
             Effect::Epoch(epoch) => Some((*epoch, self.room.secret(epoch)?.clone())),
             _ => None,
         });
@@ -587,15 +634,21 @@ impl State {
     }
 
     /// Describes a change for the store: the events, and the new summary of each log they touch.
-    fn append(&mut self, room: RoomId, accepted: &Accepted, me: PeerId) -> Append {
+    fn append(
+        &mut self,
+        room: RoomId,
+        events: &Arc<Vec<CoreEvent>>,
+        effects: &[Effect],
+        me: PeerId,
+    ) -> Append {
         let mut touched: BTreeSet<LogId> = BTreeSet::new();
-        for event in &accepted.events {
+        for event in events.iter() {
             touched.insert(event.log());
             let newest = self.newest.entry(event.log()).or_default();
             *newest = (*newest).max(event.header().time);
         }
         let mut voided = Vec::new();
-        for effect in &accepted.effects {
+        for effect in effects {
             if let Effect::Voided(log, from) = effect {
                 // What this device said stays, so that no position is ever used again.
                 if log.device != me {
@@ -607,11 +660,11 @@ impl State {
         let runs = touched.into_iter().map(|log| self.summary(log)).collect();
         Append {
             room,
-            events: accepted.events.clone(),
+            events: events.clone(),
             runs,
             voided,
-            unread: unread(&self.room, &accepted.events, me),
-            secrets: self.minted(accepted),
+            unread: unread(&self.room, events, me),
+            secrets: self.minted(effects),
         }
     }
 }

@@ -101,7 +101,7 @@ enum Heard {
 
 impl Task {
     async fn run(mut self, mut told: mpsc::Receiver<Live>) {
-        let mut changed = self.room.changed.subscribe();
+        let mut governed = self.room.governed.subscribe();
         let mut rejoin = tokio::time::interval(REJOIN);
         self.follow_topics().await;
         loop {
@@ -129,7 +129,7 @@ impl Task {
                     self.poke_at = None;
                     self.room.poke();
                 }
-                result = changed.changed() => {
+                result = governed.changed() => {
                     if result.is_err() { return }
                     self.follow_topics().await;
                 }

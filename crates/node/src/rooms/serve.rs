@@ -139,7 +139,7 @@ async fn send_run(
     }
     let Some(last) = events.last() else { return Ok(0) };
     let end = last.seq().saturating_add(1);
-    let raw = events.iter().map(Event::to_raw).collect();
+    let raw = events.into_iter().map(Event::into_raw).collect();
     send.send(&SyncFrame::Run(want, raw)).await.map_err(|error| error.to_string())?;
     Ok(end)
 }

@@ -14,6 +14,9 @@ use ayni_core::room::Reject;
 use ayni_core::sync::frame::SyncFrame;
 use ayni_core::sync::{Input, Output, Session, SessionId};
 use ayni_core::ticket::PeerAddr;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesOrdered;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +25,7 @@ use super::handle::{Refusal, RoomHandle};
 use super::pace::Pace;
 use super::{forks, serve};
 use crate::discovery::book::Source;
+use crate::error::Error;
 use crate::inner::Inner;
 use crate::transport::stream::{FrameReceiver, FrameSender};
 use crate::transport::{Link, Stream};
@@ -49,6 +53,9 @@ const SHUN: Duration = Duration::from_secs(30);
 /// New events' bytes that count as progress before a request is answered in full: what the poorest
 /// link that is worth waiting for brings in that time.
 const PROGRESS: usize = 16 * 1024;
+/// Bytes of received events that are on their way to the store at once, for one peer: enough for the
+/// disk to be busy while the next ones are checked, and for one commit to take many runs.
+const STORING: usize = 1024 * 1024;
 /// Least time between two comparisons on one session, whatever the reasons.
 const CHECK_PACE: Duration = Duration::from_secs(1);
 /// Mean time between two comparisons of states on a quiet session, times half the sessions.
@@ -80,6 +87,8 @@ pub(crate) async fn run(inner: Arc<Inner>, room: Arc<RoomHandle>, link: Link, st
         session: Session::new(active.id, inner.me(), link.peer()),
         outbox,
         progress: Progress { since: Instant::now(), bytes: 0 },
+        storing: FuturesOrdered::new(),
+        storing_bytes: 0,
         control: 0,
         stalled: false,
     };
@@ -157,10 +166,21 @@ struct Driver {
     session: Session,
     outbox: mpsc::Sender<Job>,
     progress: Progress,
+    /// Received events on their way to the store, in the order in which they came.
+    storing: FuturesOrdered<BoxFuture<'static, Stored>>,
+    storing_bytes: usize,
     /// How many control events were here when that was last looked at.
     control: u64,
     /// Whether it ended for want of an answer.
     stalled: bool,
+}
+
+/// What came of received events.
+struct Stored {
+    /// Their bytes on the wire.
+    bytes: usize,
+    begun: Instant,
+    result: Result<Vec<Event>, Error>,
 }
 
 /// When the peer last brought us forward. What it sends otherwise does not count: a peer that says
@@ -178,7 +198,7 @@ impl Progress {
 
     /// Counts new events, which took our own store so long.
     fn stored(&mut self, bytes: usize, took: Duration) {
-        self.since += took;
+        self.since = Instant::now().min(self.since + took);
         self.bytes = self.bytes.saturating_add(bytes);
         if self.bytes >= PROGRESS {
             self.note();
@@ -207,9 +227,14 @@ impl Driver {
                 frame = frames.recv() => {
                     let Some(frame) = frame else { return self.ended() };
                     if matches!(frame, SyncFrame::Done(_)) {
+                        // What is lacking now is looked at when all that came is held.
+                        self.stored_all().await?;
                         self.progress.note();
                     }
                     self.handle(Input::Frame(frame)).await?;
+                }
+                Some(stored) = self.storing.next(), if !self.storing.is_empty() => {
+                    self.stored(stored)?;
                 }
                 Some(()) = served.recv() => self.session.served(),
                 result = changed.changed(), if announce.is_none() => {
@@ -324,7 +349,7 @@ impl Driver {
         self.outbox.try_send(job).map_err(|_| "the peer reads too slowly".to_owned())
     }
 
-    /// Checks and stores received events. Returns what the machine must know of it.
+    /// Checks received events and has them stored. Returns what the machine must know of it.
     async fn receive(&mut self, raw: Vec<RawEvent>) -> Result<Vec<Input>, String> {
         let events: Result<Vec<Event>, _> = raw.into_iter().map(Event::from_raw).collect();
         let run = events
@@ -334,23 +359,30 @@ impl Driver {
             return Ok(vec![]);
         };
         let (log, range) = (first.log(), first.seq()..last.seq().saturating_add(1));
+        let bytes = run.events().iter().map(Event::size).sum();
         let begun = Instant::now();
         let mut contradicting = None;
-        let changed = self.room.change(&self.inner, |room, now| {
+        let changed = self.room.begin(&self.inner, |room, now| {
             if room.contradicts(&run) {
                 contradicting = Some(run);
                 return Err(Reject::Fork.into());
             }
             Ok(room.accept(run, now)?)
         });
-        let changed = changed.await;
-        match changed.map_err(|error| error.to_string())? {
-            Ok(events) => {
-                self.room.settled(log, &range).await;
-                self.progress.stored(events.iter().map(Event::size).sum(), begun.elapsed());
-                if events.iter().any(|event| event.log().lane == Lane::Control) {
-                    // What was refused for want of control events may be acceptable now.
-                    self.session.forgive();
+        match changed.await.map_err(|error| error.to_string())? {
+            Ok(made) => {
+                let room = self.room.clone();
+                let stored = async move {
+                    let result = made.await;
+                    room.settled(log, &range).await;
+                    Stored { bytes, begun, result }
+                };
+                self.storing.push_back(stored.boxed());
+                self.storing_bytes += bytes;
+                while self.storing_bytes > STORING
+                    && let Some(stored) = self.storing.next().await
+                {
+                    self.stored(stored)?;
                 }
                 Ok(vec![])
             }
@@ -359,6 +391,8 @@ impl Driver {
                 tracing::debug!(%reject, again, "events refused");
                 let mut told = vec![Input::Refused(log, range)];
                 if let Some(run) = contradicting {
+                    // What it contradicts may be on its way to the store.
+                    self.stored_all().await?;
                     let parts = forks::look(&self.inner, &self.room, run.events()).await;
                     told.extend(parts.map(|before| Input::Contested(log, before)));
                 }
@@ -366,6 +400,26 @@ impl Driver {
             }
             Err(Refusal::Author(_)) => Ok(vec![]),
         }
+    }
+
+    /// Waits until all that was received is held.
+    async fn stored_all(&mut self) -> Result<(), String> {
+        while let Some(stored) = self.storing.next().await {
+            self.stored(stored)?;
+        }
+        Ok(())
+    }
+
+    /// Notes that received events are held.
+    fn stored(&mut self, stored: Stored) -> Result<(), String> {
+        self.storing_bytes = self.storing_bytes.saturating_sub(stored.bytes);
+        let events = stored.result.map_err(|error| error.to_string())?;
+        self.progress.stored(events.iter().map(Event::size).sum(), stored.begun.elapsed());
+        if events.iter().any(|event| event.log().lane == Lane::Control) {
+            // What was refused for want of control events may be acceptable now.
+            self.session.forgive();
+        }
+        Ok(())
     }
 
     /// Tells the peer where other members can be reached.

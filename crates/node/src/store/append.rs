@@ -91,7 +91,7 @@ fn append_events(db: &Connection, known: &mut Known, append: &Append) -> Result<
         }
     }
     let mut place = None;
-    for event in &append.events {
+    for event in append.events.iter() {
         match held_in(append, &mut place, event) {
             Held::Yes => insert_event(db, log_row(db, known, room, &event.log())?, room, event)?,
             Held::Voided => {}

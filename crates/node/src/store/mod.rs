@@ -72,7 +72,7 @@ pub(crate) struct Append {
     /// The room.
     pub(crate) room: RoomId,
     /// The new events, in the order of their acceptance. One that is stored already is left alone.
-    pub(crate) events: Vec<Event>,
+    pub(crate) events: Arc<Vec<Event>>,
     /// Of each log that changed, in either lane: its complete new list of runs and newest time.
     pub(crate) runs: Vec<LogSummary>,
     /// Logs of which the events from a position on are deleted.

@@ -129,7 +129,8 @@ impl State {
         }
         let batch = self.refuse_poisoned(batch);
         if self.transact(&batch).is_ok() {
-            for (_, done) in batch {
+            for (write, done) in batch {
+                drop(write); // so that who is told has what was written for itself
                 let _ = done.send(Ok(())); // who does not wait needs no answer
             }
             return;

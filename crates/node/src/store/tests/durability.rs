@@ -39,14 +39,14 @@ async fn a_reopened_room_is_the_same() {
     let interleaved =
         [&one[..1], &two[..1], &one[1..2], &two[1..], &one[2..]].map(<[Event]>::to_vec).concat();
     let control = Append {
-        events: interleaved.clone(),
+        events: interleaved.clone().into(),
         runs: vec![summary(&[&one]), summary(&[&two])],
         secrets: vec![(EpochId([1; 32]), secret.clone())],
         ..append(&one, 0)
     };
     store.write(Write::Append(control)).await.expect("stored");
     let holes = Append {
-        events: [&talk[..10], &talk[30..]].concat(),
+        events: [&talk[..10], &talk[30..]].concat().into(),
         runs: vec![summary(&[&talk[..10], &talk[30..]])],
         unread: 20,
         ..append(&talk, 0)
@@ -201,8 +201,11 @@ async fn voided_events_are_gone() {
     store.write(Write::Append(cut)).await.expect("stored");
     assert_eq!(held(chat(1)).await, (12, 17));
     // It comes and goes within one append.
-    let both =
-        Append { voided: vec![(chat(1), 12)], events: talk.clone(), ..append(&talk[..12], 0) };
+    let both = Append {
+        voided: vec![(chat(1), 12)],
+        events: talk.clone().into(),
+        ..append(&talk[..12], 0)
+    };
     store.write(Write::Append(both)).await.expect("stored");
     assert_eq!(held(chat(1)).await, (12, 17));
     // No runs are named: what is cut in its middle goes whole.

@@ -70,7 +70,7 @@ fn summary(runs: &[&[Event]]) -> LogSummary {
 fn append(log: &[Event], new: usize) -> Append {
     Append {
         room: ROOM,
-        events: log[log.len() - new..].to_vec(),
+        events: log[log.len() - new..].to_vec().into(),
         runs: vec![summary(&[log])],
         voided: vec![],
         unread: 0,

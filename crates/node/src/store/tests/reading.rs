@@ -81,7 +81,7 @@ async fn a_log_is_read_up_to_limits_and_holes() {
     let (_folder, store) = fresh().await;
     let talk = chain(1, Lane::Chat, 30);
     let holed = Append {
-        events: [&talk[..10], &talk[12..]].concat(),
+        events: [&talk[..10], &talk[12..]].concat().into(),
         runs: vec![summary(&[&talk[..10], &talk[12..]])],
         ..append(&talk, 0)
     };
@@ -110,7 +110,7 @@ async fn positions_beyond_half_of_all_are_kept_read_and_voided() {
     let events = [std::slice::from_ref(&low), &high].concat();
     let parts: Vec<&[Event]> = events.chunks(1).collect();
     let scattered =
-        Append { events: events.clone(), runs: vec![summary(&parts)], ..append(&high, 0) };
+        Append { events: events.clone().into(), runs: vec![summary(&parts)], ..append(&high, 0) };
     store.write(Write::Append(scattered)).await.expect("stored");
     assert_eq!(store.event_count().await.expect("counts"), 3);
     let loaded = store.load_room(ROOM).await.expect("loads");
