@@ -36,7 +36,7 @@ impl Plant {
         let path = path.to_owned();
         let open = move || {
             let folder = DataFolder::open(&path)?;
-            let (keys, store) = (folder.keys()?, Store::open(&folder.database())?);
+            let (keys, store) = (folder.keys()?, Store::open(&folder.database(), false)?);
             Ok(Self { _folder: folder, keys, store, newest: BTreeMap::new() })
         };
         blocking(open).await

@@ -56,6 +56,7 @@ pub struct Builder {
     pub(crate) network: Option<Network>,
     pub(crate) offline: bool,
     pub(crate) keep_network: bool,
+    pub(crate) skip_index: bool,
 }
 
 impl Builder {
@@ -84,6 +85,14 @@ impl Builder {
     #[must_use]
     pub fn offline(mut self, offline: bool) -> Self {
         self.offline = offline;
+        self
+    }
+
+    /// Sets whether messages can be found by their words ([`Node::search`]). Default: yes. Their words
+    /// then lie unsealed in the data folder. If not, what was indexed before is removed.
+    #[must_use]
+    pub fn index_messages(mut self, index: bool) -> Self {
+        self.skip_index = !index;
         self
     }
 

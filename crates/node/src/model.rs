@@ -156,6 +156,13 @@ pub struct Cursor {
     pub(crate) event: EventId,
 }
 
+impl Cursor {
+    /// The place of an event.
+    pub(crate) fn of(event: &ayni_core::event::Event) -> Self {
+        Self { time: event.header().time.0, event: event.id() }
+    }
+}
+
 /// Some messages, oldest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MessagePage {
@@ -163,6 +170,17 @@ pub struct MessagePage {
     pub messages: Vec<Message>,
     /// Where the page before this one ends; none when this one has the first message.
     pub before: Option<Cursor>,
+}
+
+/// What a search found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The messages, newest first. Fewer than were asked for where some are hidden.
+    pub messages: Vec<Message>,
+    /// Where to go on; none when there is nothing older.
+    pub before: Option<Cursor>,
+    /// How many stored events were not indexed yet, about: what is in them is not found.
+    pub behind: u64,
 }
 
 /// How a peer is reached at the moment.

@@ -18,8 +18,9 @@ use crate::error::{Error, Result};
 use crate::event::{Event, EventStream};
 use crate::inner::Inner;
 use crate::model::{
-    Finding, Identity, InvitationInfo, InviteInfo, InviteOptions, Member, MessagePage,
-    MessageQuery, PeerInfo, Person, RoomInfo, RoomKind, RoomSettings, ServiceInfo, Status,
+    Cursor, Finding, Found, Identity, InvitationInfo, InviteInfo, InviteOptions, Member,
+    MessagePage, MessageQuery, PeerInfo, Person, RoomInfo, RoomKind, RoomSettings, ServiceInfo,
+    Status,
 };
 use crate::rooms::standing::{self, Act};
 use crate::rooms::{RoomHandle, contact, govern, invite, join, look, messages};
@@ -327,6 +328,28 @@ impl Node {
     /// [`Error::NotFound`]; a failing disk.
     pub async fn messages(&self, room: RoomId, query: MessageQuery) -> Result<MessagePage> {
         messages::page(&self.inner, &self.handle(room)?, query).await
+    }
+
+    /// Finds messages that have all words of a text, in one room or in all of them: the newest
+    /// `limit` (500 at most) before a position. Words of three characters or more also find those that
+    /// begin with them; case and accents make no difference.
+    ///
+    /// Messages are indexed in the background, a moment after they are stored: see [`Found::behind`].
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a text without a letter or digit, or above 1 KiB; [`Error::NotFound`];
+    /// [`Error::Denied`] where this is switched off ([`Builder::index_messages`]); a failing disk.
+    pub async fn search(
+        &self,
+        text: &str,
+        room: Option<RoomId>,
+        limit: usize,
+        before: Option<Cursor>,
+    ) -> Result<Found> {
+        if let Some(room) = room {
+            self.handle(room)?;
+        }
+        messages::search(&self.inner, text, room, limit, before).await
     }
 
     /// Counts everything stored so far as read.

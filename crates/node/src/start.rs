@@ -57,7 +57,7 @@ fn open(builder: &Builder) -> Result<Parts> {
         (None, Some(name)) => name.parse().unwrap_or_default(),
         (None, None) => Network::default(),
     };
-    let store = Store::open(&folder.database())?;
+    let store = Store::open(&folder.database(), !builder.skip_index)?;
     let first = config == Config::default();
     let kept = config.network.as_deref() == Some(network.name());
     if builder.keep_network && !kept {
@@ -82,6 +82,8 @@ async fn restore(inner: &Arc<Inner>) -> Result<()> {
         }
         let room = RoomHandle::restore(stored.room, inner.me(), &loaded, inner.now());
         inner.add_room(&room);
+        // Earlier versions kept none of those that came wrapped.
+        room.keep_secrets(inner).await?;
     }
     let place = tip::place_of(&inner.folder.database());
     if inner.config().place != place {

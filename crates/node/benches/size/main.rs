@@ -82,6 +82,14 @@ struct Last {
     event_bytes: u64,
 }
 
+/// What one newcomer cost.
+struct Taken {
+    held_ms: f64,
+    ratio: f64,
+    peak_mb: f64,
+    event_bytes: u64,
+}
+
 fn sync(folder: &Path, shape: Shape, runs: usize, title: &str) -> Result<Last> {
     let mut table = Table::new(&[
         "newcomer",
@@ -96,62 +104,92 @@ fn sync(folder: &Path, shape: Shape, runs: usize, title: &str) -> Result<Last> {
         "db bytes/event",
     ]);
     let mut idle = Table::new(&["one comparison of two that agree", "stream", "UDP", "aim: 200 B"]);
-    let (mut rates, mut ratios) = (Vec::new(), Vec::new());
-    let mut peak = 0.0_f64;
-    let mut bytes = 0;
+    let mut search = Table::new(&["search", "all indexed", "a rare word", "a common beginning"]);
+    let (mut rates, mut ratios, mut peak, mut event_bytes) = (Vec::new(), Vec::new(), 0.0, 0);
+    let events = as_float(shape.all_events());
     for run in 1..=runs {
         doing(&format!("newcomer {run} of {runs}"));
-        let mut server = Child::start(&["serve", &folder.display().to_string()])?;
-        let ticket = server.ask("invite")?;
-        let fresh = common::folder()?;
-        let target = fresh.path().join("data");
-        let (before, meter) = (net::loopback_bytes()?, Meter::start()?);
-        let spent = server.time()?;
-        let all = shape.all_events().to_string();
-        let mut newcomer = Child::start(&["join", &target.display().to_string(), &ticket, &all])?;
-        let shown = newcomer.line()?;
-        let held: f64 = newcomer.line()?.parse()?;
-        let (load, cpu) = (meter.read()?, newcomer.time()? + server.time()? - spent);
-        std::thread::sleep(Duration::from_millis(300));
-        let udp = net::loopback_bytes()?.saturating_sub(before);
-        let (peaks, others) = ((newcomer.peak()?, server.peak()?), load.others.saturating_sub(cpu));
-        peak = peak.max(peaks.0).max(peaks.1);
-        if run == runs {
-            compare(&mut newcomer, &mut idle)?;
-        }
-        newcomer.end()?;
-        server.end()?;
-        let database = target.join("ayni.db");
-        bytes = common::event_bytes(&database)?;
-        let size = as_float(std::fs::metadata(&database)?.len());
-        let events = as_float(shape.all_events());
-        rates.push(events / held * 1e3);
-        ratios.push(as_float(udp) / as_float(bytes));
-        table.row(&[
-            format!("{run}"),
-            format!("{shown} ms"),
-            format!("{:.1} s", held / 1e3),
-            format!("{:.0}", events / held * 1e3),
-            times(as_float(udp) / as_float(bytes)),
-            format!("{:.0} MB", peaks.0),
-            format!("{:.0} MB", peaks.1),
-            format!("{:.1}", cpu.as_secs_f64()),
-            format!(
-                "{:.0} %",
-                100.0 * others.as_secs_f64() / load.wall.as_secs_f64() / common::cores()
-            ),
-            format!("{:.0} (events {:.0})", size / events, as_float(bytes) / events),
-        ]);
+        let after = (run == runs).then_some(&mut idle);
+        let taken = newcomer(folder, shape, &run.to_string(), &mut table, |child| {
+            after.map_or(Ok(()), |idle| compare(child, idle))
+        })?;
+        rates.push(events / taken.held_ms * 1e3);
+        ratios.push(taken.ratio);
+        peak = taken.peak_mb.max(peak);
+        event_bytes = taken.event_bytes;
     }
     let (rate, ratio) = (median(&mut rates), median(&mut ratios));
     table.row(&["median", "", "", &format!("{rate:.0}"), &times(ratio), &format!("{peak:.0} MB")]);
     let met =
         [verdict(rate >= AIM_RATE), verdict(ratio <= AIM_RATIO), verdict(peak <= AIM_MEMORY_MB)];
     table.row(&["aim: 30,000, 1.15 x, 150 MB", "", "", met[0], met[1], met[2]]);
+    doing("a newcomer that indexes words");
+    newcomer(folder, shape, WITH_INDEX, &mut table, |child| {
+        let indexed: f64 = child.line()?.parse()?;
+        let calls = child.line()?;
+        let calls = calls
+            .split(' ')
+            .map(|call| anyhow::Ok(format!("{:.1} ms", call.parse::<f64>()? / 1e3)));
+        let calls = calls.collect::<Result<Vec<_>>>()?.join("\n");
+        let (rare, common) = calls.split_once('\n').context("two calls")?;
+        search.row(&["from the start", &format!("{:.1} s", indexed / 1e3), rare, common]);
+        Ok(())
+    })?;
     table.print(title);
     idle.print("");
-    Ok(Last { rate, event_bytes: bytes })
+    search.print("");
+    Ok(Last { rate, event_bytes })
 }
+
+/// Lets a newcomer take everything, and adds what it cost to a table. `after` is called with it when it
+/// has everything.
+fn newcomer(
+    folder: &Path,
+    shape: Shape,
+    name: &str,
+    table: &mut Table,
+    after: impl FnOnce(&mut Child) -> Result<()>,
+) -> Result<Taken> {
+    let mut server = Child::start(&["serve", &folder.display().to_string()])?;
+    let ticket = server.ask("invite")?;
+    let fresh = common::folder()?;
+    let target = fresh.path().join("data");
+    let index = if name == WITH_INDEX { "index" } else { "plain" };
+    let (all, path) = (shape.all_events().to_string(), target.display().to_string());
+    let (before, meter, spent) = (net::loopback_bytes()?, Meter::start()?, server.time()?);
+    let mut newcomer = Child::start(&["join", &path, &ticket, &all, index])?;
+    let shown = newcomer.line()?;
+    let held_ms: f64 = newcomer.line()?.parse()?;
+    let (load, cpu) = (meter.read()?, newcomer.time()? + server.time()? - spent);
+    std::thread::sleep(Duration::from_millis(300));
+    let udp = net::loopback_bytes()?.saturating_sub(before);
+    after(&mut newcomer)?;
+    let peaks = (newcomer.peak()?, server.peak()?);
+    newcomer.end()?;
+    server.end()?;
+    let database = target.join("ayni.db");
+    let event_bytes = common::event_bytes(&database)?;
+    let (size, events) =
+        (as_float(std::fs::metadata(&database)?.len()), as_float(shape.all_events()));
+    let (ratio, others) =
+        (as_float(udp) / as_float(event_bytes), load.others.saturating_sub(cpu).as_secs_f64());
+    table.row(&[
+        name.to_owned(),
+        format!("{shown} ms"),
+        format!("{:.1} s", held_ms / 1e3),
+        format!("{:.0}", events / held_ms * 1e3),
+        times(ratio),
+        format!("{:.0} MB", peaks.0),
+        format!("{:.0} MB", peaks.1),
+        format!("{:.1}", cpu.as_secs_f64()),
+        format!("{:.0} %", 100.0 * others / load.wall.as_secs_f64() / common::cores()),
+        format!("{:.0} (events {:.0})", size / events, as_float(event_bytes) / events),
+    ]);
+    Ok(Taken { held_ms, ratio, peak_mb: peaks.0.max(peaks.1), event_bytes })
+}
+
+/// Name of the newcomer that indexes words.
+const WITH_INDEX: &str = "indexing words";
 
 /// How long the bytes of comparisons are counted, and how many there are in that time.
 const IDLE: (Duration, u32) = (Duration::from_secs(22), 20);

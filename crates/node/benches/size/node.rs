@@ -14,6 +14,9 @@ use crate::common::process;
 const CHILD: &str = "one-node";
 /// Longest wait for anything: only a hang meets it.
 const DEADLINE: Duration = Duration::from_mins(15);
+/// A word that about one message in 1,700 has, and the beginning of words that one in forty has.
+const RARE: &str = "aakami";
+const COMMON: &str = "aaa";
 /// How often a newcomer looks whether it has everything.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -76,15 +79,19 @@ pub(crate) async fn run() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(2).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let node = match words[..] {
-        ["serve", folder] => start(folder).await?,
-        ["join", folder, ticket, events] => {
+        ["serve", folder] => start(folder, false).await?,
+        ["join", folder, ticket, events, index] => {
             let begun = Instant::now();
-            let node = start(folder).await?;
+            let index = index == "index";
+            let node = start(folder, index).await?;
             join(&node, &ticket.parse()?, events.parse()?, begun).await?;
+            if index {
+                find(&node, begun).await?;
+            }
             node
         }
         ["open", folder] => {
-            let node = start(folder).await?;
+            let node = start(folder, false).await?;
             open(&node).await?;
             node
         }
@@ -105,8 +112,9 @@ pub(crate) async fn run() -> Result<()> {
     Ok(())
 }
 
-async fn start(folder: &str) -> Result<Node> {
-    Ok(Node::builder().data(Path::new(folder)).network(Network::Loopback).start().await?)
+async fn start(folder: &str, index: bool) -> Result<Node> {
+    let builder = Node::builder().data(Path::new(folder)).network(Network::Loopback);
+    Ok(builder.index_messages(index).start().await?)
 }
 
 fn room(node: &Node) -> Result<RoomId> {
@@ -134,6 +142,25 @@ async fn join(node: &Node, ticket: &Ticket, events: u64, begun: Instant) -> Resu
         tokio::time::sleep(LOOK).await;
     }
     println!("{}", begun.elapsed().as_millis());
+    Ok(())
+}
+
+/// Says after how many milliseconds all words were indexed, and how many microseconds two searches
+/// take: for a word that few have, and for what many words begin with.
+async fn find(node: &Node, begun: Instant) -> Result<()> {
+    while node.search(RARE, None, 1, None).await?.behind > 0 {
+        ensure!(begun.elapsed() < DEADLINE, "the index does not get on");
+        tokio::time::sleep(LOOK).await;
+    }
+    println!("{}", begun.elapsed().as_millis());
+    let mut calls = Vec::new();
+    for word in [RARE, COMMON] {
+        let begun = Instant::now();
+        let found = node.search(word, None, 50, None).await?;
+        calls.push(begun.elapsed().as_micros().to_string());
+        ensure!(!found.messages.is_empty(), "nothing is found for {word}");
+    }
+    println!("{}", calls.join(" "));
     Ok(())
 }
 

@@ -83,6 +83,8 @@ pub(crate) struct State {
     parted: bool,
     /// Whether a task asks members for missing secrets.
     pub(crate) asks_secrets: bool,
+    /// The epochs whose secrets the store has, or is about to have.
+    kept: BTreeSet<EpochId>,
     /// The newest messages that were told and could not be read.
     locked: VecDeque<CoreEvent>,
     /// Set while a failed write is being undone: nothing is authored or accepted then.
@@ -158,6 +160,7 @@ impl RoomHandle {
             next_session: 0,
             parted: false,
             asks_secrets: false,
+            kept: BTreeSet::new(),
             locked: VecDeque::new(),
             failed: None,
             room,
@@ -178,7 +181,10 @@ impl RoomHandle {
     pub(crate) fn restore(id: RoomId, me: PeerId, loaded: &LoadedRoom, now: Millis) -> Arc<Self> {
         let (room, newest) = rebuild(id, me, loaded, now);
         let handle = Self::new(room, loaded.unread, true);
-        handle.lock().newest = newest;
+        let mut state = handle.lock();
+        state.newest = newest;
+        state.kept = kept(id, loaded);
+        drop(state);
         handle.tip.send_replace(false);
         handle
     }
@@ -324,6 +330,7 @@ impl RoomHandle {
                 state.digest.forget();
                 state.room = room;
                 state.newest = newest;
+                state.kept = kept(self.id, &loaded);
                 state.unread = loaded.unread;
                 state.failed = None;
                 drop(state);
@@ -391,15 +398,25 @@ impl RoomHandle {
         let learnt = tasks.spawn(async move {
             inner.store.write(Write::Secrets { room: room.id, secrets: secrets.clone() }).await?;
             room.know(&inner, secrets);
-            Ok(())
+            room.keep_secrets(&inner).await
         });
         learnt.await.unwrap_or(Err(Error::Closed))
+    }
+
+    /// Keeps the secrets that came wrapped in others: the store opens messages with them too.
+    pub(crate) async fn keep_secrets(&self, inner: &Inner) -> Result<()> {
+        let secrets = self.lock().unkept_secrets();
+        if secrets.is_empty() {
+            return Ok(());
+        }
+        inner.store.write(Write::Secrets { room: self.id, secrets }).await
     }
 
     /// Takes secrets into use that are kept.
     fn know(&self, inner: &Inner, secrets: Vec<(EpochId, EpochSecret)>) {
         let mut state = self.lock();
-        for (_, secret) in secrets {
+        for (epoch, secret) in secrets {
+            state.kept.insert(epoch);
             state.room.learn_secret(secret);
         }
         let (open, locked) = std::mem::take(&mut state.locked)
@@ -607,7 +624,9 @@ impl State {
         let held = self.room.logs().log(&log).map(LogState::positions).unwrap_or_default();
         let written = self.durable.runs(&log).cloned().unwrap_or_default();
         let settling = held.minus(&written);
-        settling.ranges().iter().any(|run| run.start < range.end && run.end > range.start)
+        // What was said here beyond the end of a log stays, and is not announced.
+        let end = range.end.min(self.room.counted(&log));
+        settling.ranges().iter().any(|run| run.start < end && run.end > range.start)
     }
 
     /// Whether we left and were let go, and are not on our way back.
@@ -615,13 +634,13 @@ impl State {
         self.parted && !self.room.am_member() && !inner.is_joining(&self.room.id())
     }
 
-    /// Returns the secrets of the epochs that a change minted: kept together with it.
-    fn minted(&self, effects: &[Effect]) -> Vec<(EpochId, EpochSecret)> {
-        let epochs = effects.iter().filter_map(|effect| match effect {
-            Effect::Epoch(epoch) => Some((*epoch, self.room.secret(epoch)?.clone())),
-            _ => None,
-        });
-        epochs.collect()
+    /// Returns the secrets that are not in the store yet, to be put there: those that were minted, and
+    /// those that came wrapped in others.
+    pub(crate) fn unkept_secrets(&mut self) -> Vec<(EpochId, EpochSecret)> {
+        let secrets = self.room.secrets().filter(|(epoch, _)| !self.kept.contains(epoch));
+        let secrets: Vec<_> = secrets.map(|(epoch, secret)| (*epoch, secret.clone())).collect();
+        self.kept.extend(secrets.iter().map(|(epoch, _)| *epoch));
+        secrets
     }
 
     /// Describes a log for the store.
@@ -662,7 +681,7 @@ impl State {
             runs,
             voided,
             unread: unread(&self.room, events, me),
-            secrets: self.minted(effects),
+            secrets: self.unkept_secrets(),
         }
     }
 }
@@ -671,6 +690,10 @@ fn unread(room: &Room, events: &[CoreEvent], me: PeerId) -> u64 {
     let others = events.iter().map(CoreEvent::header);
     let others = others.filter(|header| header.lane == Lane::Chat && header.device != me);
     others.filter(|header| !room.hides(header)).count() as u64
+}
+
+fn kept(id: RoomId, loaded: &LoadedRoom) -> BTreeSet<EpochId> {
+    loaded.secrets.iter().map(|secret| secret.id(id)).collect()
 }
 
 fn rebuild(

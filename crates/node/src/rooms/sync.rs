@@ -391,6 +391,8 @@ impl Driver {
                 tracing::debug!(%reject, again, "events refused");
                 let mut told = vec![Input::Refused(log, range)];
                 if let Some(run) = contradicting {
+                    // What it contradicts may be on its way to the store.
+                    self.stored_all().await?;
                     let parts = forks::look(&self.inner, &self.room, run.events()).await;
                     told.extend(parts.map(|before| Input::Contested(log, before)));
                 }

@@ -14,7 +14,7 @@ use rusqlite::{Connection, params};
 
 use super::failure::Failure;
 use super::number::{from_count, from_seq, from_time, half, short};
-use super::{Append, LogSummary, Write};
+use super::{Append, LogSummary, Write, index};
 
 /// Row numbers kept in memory, at most; more, and all are looked up again.
 const MAX_KNOWN: usize = 16 * 1024;
@@ -188,9 +188,11 @@ fn void(db: &Connection, log: i64, from: u64) -> Result<(), Failure> {
     let mut delete =
         db.prepare_cached("DELETE FROM events WHERE log = ?1 AND seq BETWEEN ?2 AND ?3")?;
     for (first, last) in stretches.into_iter().flatten() {
-        delete.execute(params![log, from_seq(first), from_seq(last)])?;
+        let (first, last) = (from_seq(first), from_seq(last));
+        index::before_delete(db, log, first, last)?;
+        delete.execute(params![log, first, last])?;
     }
-    Ok(())
+    index::after_delete(db)
 }
 
 /// Drops the runs that reach beyond a position, with their events: a run cut in its middle goes

@@ -46,6 +46,15 @@ impl From<WireError> for Failure {
 }
 
 impl Failure {
+    /// Whether what is stored is damaged.
+    pub(super) fn is_damage(&self) -> bool {
+        match self {
+            Self::Sql(error) => error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt),
+            Self::Damaged(_) => true,
+            Self::Refused(_) => false,
+        }
+    }
+
     /// Tells what happened to the database at `path`, and what to do.
     pub(super) fn explain(self, path: &Path) -> Error {
         let error = match self {

@@ -14,10 +14,12 @@
 
 mod append;
 mod failure;
+mod index;
 mod number;
 mod pool;
 mod read;
 mod schema;
+mod search;
 #[cfg(test)]
 mod tests;
 mod timeline;
@@ -40,6 +42,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use self::pool::Pool;
+pub(crate) use self::search::{Matches, Search, Words};
 use self::writer::{Job, Writer};
 use crate::error::{Error, Result};
 
@@ -133,6 +136,8 @@ struct Inner {
     queue: mpsc::Sender<Job>,
     pool: Pool,
     writer: Writer,
+    /// Whether messages are found by their words.
+    indexes: bool,
 }
 
 impl std::fmt::Debug for Store {
@@ -161,17 +166,23 @@ impl Future for Pending {
 impl Store {
     /// Opens the database at `path`, makes it when it is missing, and starts the writer. Blocking.
     ///
+    /// `indexes` says whether messages are indexed by their words; if not, what was is emptied.
+    ///
     /// # Errors
     /// [`Error::NewerFolder`]; [`Error::Store`] and [`Error::Io`] when it is damaged or cannot be
     /// written. Nothing was changed then.
-    pub(crate) fn open(path: &Path) -> Result<Self> {
-        Self::start(schema::open(path)?, path)
+    pub(crate) fn open(path: &Path, indexes: bool) -> Result<Self> {
+        let mut connection = schema::open(path)?;
+        if !indexes {
+            writer::clear_index(&mut connection).map_err(|failure| failure.explain(path))?;
+        }
+        Self::start(connection, path, indexes)
     }
 
-    fn start(connection: Connection, path: &Path) -> Result<Self> {
+    fn start(connection: Connection, path: &Path, indexes: bool) -> Result<Self> {
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let writer = Writer::start(connection, path, jobs)?;
-        Ok(Self(Arc::new(Inner { queue, pool: Pool::new(path), writer })))
+        let writer = Writer::start(connection, path, jobs, indexes)?;
+        Ok(Self(Arc::new(Inner { queue, pool: Pool::new(path), writer, indexes })))
     }
 
     /// Waits for a place in the queue: to be called before any lock is taken.
@@ -276,6 +287,19 @@ impl Store {
         not_after: Hlc,
     ) -> Result<Vec<Event>> {
         self.0.pool.read(move |db| timeline::messages(db, room, before, limit, not_after)).await
+    }
+
+    /// Returns messages that have all words of a search, the newest first.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] where they are not indexed.
+    pub(crate) async fn search(&self, search: Search) -> Result<Matches> {
+        if !self.0.indexes {
+            return Err(Error::Denied(
+                "search is switched off here: start the node with it to index its messages".into(),
+            ));
+        }
+        self.0.pool.read(move |db| search::search(db, &search)).await
     }
 
     /// Returns how many events are stored, of all rooms. Its cost grows with logs, not with events.

@@ -5,7 +5,8 @@
 //!
 //! Layout. Rows are keyed by small integers, and ids of 32 bytes stand once per room, log or peer
 //! (an event's own id is not stored: it is the hash of its header). `events` has three trees: the
-//! rows in the order of their acceptance, the position in the log, and for chat the timeline.
+//! rows in the order of their acceptance, the position in the log, and for chat the timeline. `texts`
+//! is the index of words.
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Read as _};
@@ -19,10 +20,10 @@ use super::failure::{Failure, damaged, full, read_only};
 use crate::error::{Error, Result};
 
 /// Each brings the database from the version of its index to the next. Never edited, only added to.
-const MIGRATIONS: &[&str] = &[V1];
+const MIGRATIONS: &[&[&str]] = &[&[V1], &[TEXTS, V2]];
 
 /// The newest version of the tables, kept in `PRAGMA user_version`.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 const _: () = assert!(MIGRATIONS.len() == VERSION as usize, "one migration for each version");
 
 /// `lane` is 0 for control and 1 for chat. `time` and `short` are the order of the timeline, as
@@ -96,6 +97,37 @@ CREATE TABLE peers (
 ) STRICT;
 ";
 
+/// The words of messages, by the rows of `events`. It keeps no texts of its own, and no lengths, which
+/// only ranking would need. What is taken out is overwritten at once, as `secure_delete` does for rows.
+pub(super) const TEXTS: &str = "
+CREATE VIRTUAL TABLE texts USING fts5(
+    text, content = '', columnsize = 0, tokenize = 'unicode61 remove_diacritics 2'
+);
+INSERT INTO texts (texts, rank) VALUES ('secure-delete', 1);
+";
+
+/// How far the index of words is: see [`super::index`].
+const V2: &str = "
+CREATE TABLE indexing (
+    id INTEGER PRIMARY KEY CHECK (id = 0),
+    upto INTEGER NOT NULL
+) STRICT;
+INSERT INTO indexing (id, upto) VALUES (0, 0);
+
+CREATE TABLE unreadable (
+    room INTEGER NOT NULL REFERENCES rooms(id),
+    epoch BLOB NOT NULL,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    PRIMARY KEY (room, epoch)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE leaving (
+    id INTEGER PRIMARY KEY,
+    text TEXT NOT NULL
+) STRICT;
+";
+
 /// Reads that meet damage at the usual places before anything is written.
 const PROBE: &str = "
 SELECT count(*) FROM rooms;
@@ -124,9 +156,14 @@ const STATEMENTS: usize = 48;
 
 /// Opens the writing connection, making or updating the database where needed. Blocking.
 pub(super) fn open(path: &Path) -> Result<Connection> {
+    open_up_to(path, VERSION)
+}
+
+/// Like [`open`], with the tables as they were in a version.
+pub(super) fn open_up_to(path: &Path, version: u32) -> Result<Connection> {
     create_private(path)?;
     inspect_file(path)?;
-    open_inspected(path).map_err(|error| match error {
+    open_inspected(path, version).map_err(|error| match error {
         Trouble::Known(error) => error,
         Trouble::Sql(failure) => failure.explain(path),
     })
@@ -151,7 +188,7 @@ impl<E: Into<Failure>> From<E> for Trouble {
     }
 }
 
-fn open_inspected(path: &Path) -> Result<Connection, Trouble> {
+fn open_inspected(path: &Path, version: u32) -> Result<Connection, Trouble> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
     // Until we know that it is ours to write, closing must not move the log file either.
@@ -180,7 +217,7 @@ fn open_inspected(path: &Path) -> Result<Connection, Trouble> {
     connection.pragma_update(None, "foreign_keys", "on")?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "journal_size_limit", LOG_FILE_BYTES)?;
-    migrate(&mut connection, found)?;
+    migrate(&mut connection, found, version)?;
     Ok(connection)
 }
 
@@ -193,11 +230,11 @@ fn tune(connection: &Connection, cache_kib: i64) -> Result<(), Failure> {
     Ok(())
 }
 
-fn migrate(connection: &mut Connection, found: u32) -> Result<(), Failure> {
-    for (version, script) in (1u32..).zip(MIGRATIONS) {
+fn migrate(connection: &mut Connection, found: u32, wanted: u32) -> Result<(), Failure> {
+    for (version, scripts) in (1u32..=wanted).zip(MIGRATIONS) {
         if version > found {
             let transaction = connection.transaction()?;
-            transaction.execute_batch(script)?;
+            scripts.iter().try_for_each(|script| transaction.execute_batch(script))?;
             transaction.pragma_update(None, "user_version", version)?;
             transaction.commit()?;
         }

@@ -3,10 +3,16 @@
 //! Invariant: a write is acknowledged after the transaction that holds it is on the disk. When a
 //! transaction fails it is undone whole, and its writes are tried again one at a time, so that only
 //! those fail that cannot succeed.
+//!
+//! When nothing was written for a moment, it fills the index of words, in small batches between which
+//! it looks whether something waits.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::thread;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
 use ayni_core::id::RoomId;
 use rusqlite::{Connection, TransactionBehavior};
@@ -14,7 +20,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::append::{Known, apply};
 use super::failure::Failure;
-use super::{Append, Write};
+use super::{Append, Write, index};
 use crate::error::{Error, Result};
 
 /// Writes in one transaction, at most: beyond this one `fsync` more is nothing beside the rest.
@@ -22,6 +28,12 @@ const MAX_BATCH: usize = 256;
 /// Bytes of events in one transaction, about: bounds how long a new message waits behind a
 /// newcomer's history (tens of milliseconds).
 const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// How long nothing is written before words are indexed: a newcomer's history comes first.
+const QUIET: Duration = Duration::from_millis(100);
+/// How long writes may keep words from being indexed at all: one batch then comes between.
+const LONGEST: Duration = Duration::from_secs(2);
+/// How long indexing rests after it failed: a full disk may have room again.
+const REST: Duration = Duration::from_mins(1);
 
 /// What the thread is told.
 pub(super) enum Job {
@@ -42,9 +54,13 @@ impl Writer {
         connection: Connection,
         path: &Path,
         jobs: mpsc::Receiver<Job>,
+        indexes: bool,
     ) -> Result<Self> {
         let (alive, ended) = watch::channel(());
+        let begins = Instant::now();
         let state = State {
+            // What was not finished last time goes on.
+            indexing: indexes.then_some(Indexing { due: Some(begins), last: begins, whole: true }),
             connection,
             path: path.to_owned(),
             known: Known::default(),
@@ -73,12 +89,23 @@ struct State {
     known: Known,
     /// Rooms whose last append failed, and why.
     poisoned: HashMap<RoomId, String>,
+    /// None where words are not indexed.
+    indexing: Option<Indexing>,
+}
+
+/// When to index words next.
+struct Indexing {
+    /// None while there is nothing to do.
+    due: Option<Instant>,
+    last: Instant,
+    /// Whether it was not found damaged yet.
+    whole: bool,
 }
 
 type Waiting = (Box<Write>, oneshot::Sender<Result<()>>);
 
 fn run(mut state: State, mut jobs: mpsc::Receiver<Job>) {
-    let mut next = jobs.blocking_recv();
+    let mut next = state.wait(&mut jobs);
     while let Some(job) = next.take() {
         match job {
             Job::Close => jobs.close(), // those that hold a permit may still submit
@@ -86,13 +113,42 @@ fn run(mut state: State, mut jobs: mpsc::Receiver<Job>) {
                 let batch;
                 (batch, next) = gather((write, done), &mut jobs);
                 state.carry_out(batch);
+                state.note_written(&jobs);
             }
         }
         if next.is_none() {
-            next = jobs.blocking_recv();
+            next = state.wait(&mut jobs);
         }
     }
     state.end();
+}
+
+/// Waits for a job until `due`. None: that time has come.
+fn receive(jobs: &mut mpsc::Receiver<Job>, due: Instant) -> Option<Option<Job>> {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    loop {
+        if let Poll::Ready(job) = jobs.poll_recv(&mut Context::from_waker(&waker)) {
+            return Some(job);
+        }
+        let left = due.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return None;
+        }
+        thread::park_timeout(left);
+    }
+}
+
+/// Empties the index of words.
+pub(super) fn clear_index(connection: &mut Connection) -> Result<(), Failure> {
+    let transaction = connection.transaction()?;
+    index::clear(&transaction)?;
+    Ok(transaction.commit()?)
 }
 
 /// Adds to `first` what waits already; returns the job that belongs to no batch or starts the next.
@@ -121,6 +177,75 @@ fn size(write: &Write) -> usize {
 }
 
 impl State {
+    /// Waits for the next job; indexes words meanwhile.
+    fn wait(&mut self, jobs: &mut mpsc::Receiver<Job>) -> Option<Job> {
+        loop {
+            let due = self.indexing.as_ref().and_then(|indexing| indexing.due);
+            // After the end was told, nothing is begun any more.
+            let Some(due) = due.filter(|_| !jobs.is_closed()) else { return jobs.blocking_recv() };
+            match receive(jobs, due) {
+                Some(job) => return job,
+                None => self.index(jobs),
+            }
+        }
+    }
+
+    /// Puts indexing off for a moment after a write, but not for ever.
+    fn note_written(&mut self, jobs: &mpsc::Receiver<Job>) {
+        let Some(indexing) = &mut self.indexing else { return };
+        let now = Instant::now();
+        let rests = indexing.due.is_some_and(|due| due > now + QUIET);
+        if !rests {
+            let waits = indexing.due.is_some();
+            indexing.due = Some(now + QUIET);
+            if !waits {
+                indexing.last = now;
+            } else if now.saturating_duration_since(indexing.last) > LONGEST {
+                self.index(jobs);
+            }
+        }
+    }
+
+    /// Indexes one batch.
+    fn index(&mut self, jobs: &mpsc::Receiver<Job>) {
+        let result = (|| {
+            let behavior = TransactionBehavior::Immediate;
+            let transaction = self.connection.transaction_with_behavior(behavior)?;
+            let more = index::step(&transaction, || !jobs.is_empty())?;
+            transaction.commit()?;
+            Ok(more)
+        })();
+        let now = Instant::now();
+        let Some(indexing) = &mut self.indexing else { return };
+        indexing.last = now;
+        match result {
+            Ok(more) => indexing.due = more.then_some(now),
+            Err(failure) => {
+                let failure: Failure = failure;
+                let again = failure.is_damage() && std::mem::take(&mut indexing.whole);
+                indexing.due = Some(now + REST);
+                let error = failure.explain(&self.path);
+                if again && self.rebuild_index() {
+                    tracing::warn!(%error, "the index of words was damaged, and is made again");
+                } else {
+                    tracing::warn!(%error, "words could not be indexed");
+                }
+            }
+        }
+    }
+
+    fn rebuild_index(&mut self) -> bool {
+        let rebuilt = (|| {
+            let transaction = self.connection.transaction()?;
+            index::rebuild(&transaction)?;
+            Ok::<_, Failure>(transaction.commit()?)
+        })();
+        if let Some(indexing) = self.indexing.as_mut().filter(|_| rebuilt.is_ok()) {
+            indexing.due = Some(Instant::now());
+        }
+        rebuilt.is_ok()
+    }
+
     fn carry_out(&mut self, batch: Vec<Waiting>) {
         if let Some((first, _)) = batch.first()
             && let Write::Recovered { room } = **first

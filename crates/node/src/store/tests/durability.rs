@@ -104,7 +104,7 @@ async fn hazard_20_a_copy_after_any_acknowledgement_is_whole() {
     let connection = schema::open(&path).expect("opens");
     // So that copies fall before, between and after moves of the log file.
     connection.pragma_update(None, "wal_autocheckpoint", 12).expect("set");
-    let store = Store::start(connection, &path).expect("starts");
+    let store = Store::start(connection, &path, true).expect("starts");
     store.write(note(ROOM)).await.expect("stored");
     let talk = chain(1, Lane::Chat, 60);
     for len in 1..=talk.len() {
@@ -229,7 +229,7 @@ async fn a_full_disk_is_one_sentence_and_nothing_half_written() {
     let path = folder.path().join("ayni.db");
     let connection = schema::open(&path).expect("opens");
     connection.pragma_update(None, "max_page_count", 60).expect("set");
-    let store = Store::start(connection, &path).expect("starts");
+    let store = Store::start(connection, &path, true).expect("starts");
     store.write(note(ROOM)).await.expect("stored");
     let talk = chain(1, Lane::Chat, 2000);
     let mut acked = 0;

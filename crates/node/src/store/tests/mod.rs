@@ -3,6 +3,7 @@
 mod durability;
 mod opening;
 mod reading;
+mod searching;
 
 use ayni_core::clock::Hlc;
 use ayni_core::event::{Event, Header, VERSION};
@@ -91,5 +92,5 @@ async fn fresh() -> (TempDir, Store) {
 }
 
 fn open(folder: &TempDir) -> Store {
-    Store::open(&folder.path().join("ayni.db")).expect("opens")
+    Store::open(&folder.path().join("ayni.db"), true).expect("opens")
 }

@@ -51,8 +51,8 @@ fn a_newer_database_is_refused_and_untouched() {
             drop(connection);
         }
         let before = contents(folder.path());
-        let error = Store::open(&folder.path().join("ayni.db")).expect_err("newer");
-        assert!(matches!(error, Error::NewerFolder { found: 9, known: 1, .. }), "{error}");
+        let error = Store::open(&folder.path().join("ayni.db"), true).expect_err("newer");
+        assert!(matches!(error, Error::NewerFolder { found: 10, known: 2, .. }), "{error}");
         let mut after = contents(folder.path());
         after.remove(std::ffi::OsStr::new("ayni.db-shm")); // an index of the log file, rebuilt at will
         assert_eq!(before, after);
@@ -78,7 +78,7 @@ async fn a_damaged_database_is_one_sentence_and_untouched() {
     ];
     for bytes in cases {
         std::fs::write(&path, &bytes).expect("writes");
-        let error = Store::open(&path).expect_err("damaged");
+        let error = Store::open(&path, true).expect_err("damaged");
         let text = error.to_string();
         assert!(matches!(error, Error::Store(_)), "{text}");
         assert!(text.contains("is damaged (") && !text.contains('\n'), "{text}");
@@ -109,7 +109,7 @@ async fn damage_found_later_is_told_by_the_read_that_meets_it() {
 #[test]
 fn a_missing_folder_is_told() {
     let folder = tempfile::tempdir().expect("a folder");
-    let error = Store::open(&folder.path().join("no/ayni.db")).expect_err("no folder");
+    let error = Store::open(&folder.path().join("no/ayni.db"), true).expect_err("no folder");
     assert!(matches!(error, Error::Io { .. }), "{error}");
 }
 
