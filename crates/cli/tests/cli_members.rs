@@ -158,6 +158,51 @@ fn a_name_that_two_members_have_is_2_with_their_ids() {
 }
 
 #[test]
+fn who_was_removed_is_told_and_can_be_let_in_again() {
+    let family = Family::new();
+    let (ana, beto, carla) = (&family.ana, &family.beto, &family.carla);
+    ana.ayni(&["say", "family", "for all"]).ok();
+    let heard = || carla.ayni(&["log", "family"]).ok().contains("Ana: for all");
+    assert!(wait_until(DEADLINE, heard));
+    let follow = Process::start(carla.folder(), &["log", "family", "--follow"]);
+    let told = ana.ayni(&["member", "remove", "family", "Carla"]).ok();
+    assert!(told.starts_with("removed Carla ("), "{told}");
+    all_show(&[ana, beto], carla, None);
+    let line = ana.ayni(&["member", "remove", "family", "Carla"]).fails(3);
+    assert!(line.contains("Carla is no member of family"), "{line}");
+    let line = ana.ayni(&["member", "promote", "family", "Carla"]).fails(2);
+    assert!(line.contains("--to member"), "{line}");
+    ana.ayni(&["member", "demote", "family", "Carla"]).fails(2);
+    ana.ayni(&["say", "family", "not for Carla"]).ok();
+
+    all_show(&[carla], carla, None);
+    let line = carla.ayni(&["say", "family", "hello?"]).fails(4);
+    assert!(line.contains("you were removed from family"), "{line}");
+    let followed = || follow.stderr().contains("you were removed from family");
+    assert!(wait_until(DEADLINE, followed), "{:?}", follow.stderr());
+    assert_eq!(follow.stop().code, 0);
+    for args in
+        [&["log", "family"][..], &["members", "family", "--json"], &["room", "show", "family"]]
+    {
+        let shown = carla.ayni(args);
+        assert_eq!((shown.code, shown.stderr.lines().count()), (0, 1), "{args:?} {shown:?}");
+        assert!(shown.stderr.contains("you were removed from family"), "{}", shown.stderr);
+        assert!(!shown.stdout.is_empty() && !shown.stdout.contains("not for"), "{}", shown.stdout);
+    }
+    let all = carla.ayni(&["room", "list", "--all", "--json"]).one();
+    assert_eq!(all["standing"], "removed");
+    carla.ayni(&["leave", "family"]).fails(4);
+
+    let back =
+        ana.ayni(&["member", "promote", "family", "Carla", "--to", "member", "--json"]).one();
+    assert_eq!(back["role"], "member");
+    all_show(&family.nodes(), carla, Some("member"));
+    carla.ayni(&["say", "family", "here again"]).ok();
+    let heard = || beto.ayni(&["log", "family"]).ok().contains("Carla: here again");
+    assert!(wait_until(DEADLINE, heard));
+}
+
+#[test]
 fn a_revoked_or_readers_invitation_does_what_it_says() {
     let family = Family::new();
     let (ana, beto) = (&family.ana, &family.beto);

@@ -86,7 +86,15 @@ impl Inner {
     async fn serve(self: std::sync::Arc<Self>, link: Link, open: Open, mut stream: Stream) {
         let peer = link.peer();
         let room = open.room.and_then(|room| self.room(&room));
-        let shared = room.clone().filter(|room| room.is_shared_with(&self, &peer));
+        if let Some(room) = room.as_ref().filter(|_| open.service == service::SYNC) {
+            if room.is_open_to(&self, &peer) {
+                return sync::accept(self, room.clone(), link, stream).await;
+            }
+            if let Some(shown) = room.farewell(&peer) {
+                return farewell::serve(self, room.id(), &shown, stream).await;
+            }
+        }
+        let shared = room.filter(|room| room.is_shared_with(&self, &peer));
         match (open.service.as_str(), shared) {
             (service::PING, _) => builtin::ping(stream).await,
             (service::PROFILE, _) => builtin::profile(stream, &self.profile()).await,
@@ -105,16 +113,11 @@ impl Inner {
                     contact::serve(self, link, stream).await;
                 }
             }
-            (service::SYNC, Some(room)) => sync::accept(self, room, link, stream).await,
             (service::KEYS, Some(room)) => {
                 if accept(&mut stream).await {
                     keys::serve(self, room, peer, stream).await;
                 }
             }
-            (service::SYNC, None) => match room.as_ref().and_then(|room| room.farewell(&peer)) {
-                Some(shown) => farewell::serve(self, open.room, &shown, stream).await,
-                None => self.serve_user(service::SYNC, &peer, stream).await,
-            },
             (name, _) => self.serve_user(name, &peer, stream).await,
         }
     }

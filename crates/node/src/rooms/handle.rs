@@ -452,6 +452,16 @@ impl RoomHandle {
         inner.account_of(peer).is_some_and(|account| founders.contains(&account))
     }
 
+    /// Whether a stream of this peer is taken for this room: it is shared with it, or the peer is a member
+    /// that may have come to say that we are in again.
+    pub(crate) fn is_open_to(&self, inner: &Inner, peer: &PeerId) -> bool {
+        if self.is_shared_with(inner, peer) {
+            return true;
+        }
+        let state = self.lock();
+        state.has_parted(inner) && state.room.members().is_member_device(peer)
+    }
+
     /// Compares states with peers soon: something is known to be missing here.
     pub(crate) fn poke(&self) {
         self.poked.send_modify(|count| *count += 1);
@@ -629,9 +639,14 @@ impl State {
         settling.ranges().iter().any(|run| run.start < end && run.end > range.start)
     }
 
-    /// Whether we left and were let go, and are not on our way back.
+    /// Whether we were removed, or left and were let go, and are not on our way back.
     fn has_parted(&self, inner: &Inner) -> bool {
-        self.parted && !self.room.am_member() && !inner.is_joining(&self.room.id())
+        if self.room.am_member() {
+            return false;
+        }
+        let own = self.room.members().account(&inner.keys.account.id());
+        let removed = own.is_some_and(MemberInfo::was_removed);
+        (self.parted || removed) && !inner.is_joining(&self.room.id())
     }
 
     /// Returns the secrets that are not in the store yet, to be put there: those that were minted, and

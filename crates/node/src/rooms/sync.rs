@@ -290,7 +290,7 @@ impl Driver {
     }
 
     fn check_shared(&self) -> Result<(), String> {
-        let shared = self.room.is_shared_with(&self.inner, &self.link.peer());
+        let shared = self.room.is_open_to(&self.inner, &self.link.peer());
         shared.then_some(()).ok_or_else(|| "the peer is not a member any more".into())
     }
 
