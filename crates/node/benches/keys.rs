@@ -20,6 +20,9 @@ const ROUNDS: usize = 15;
 const AIM: Duration = Duration::from_millis(250);
 const ROOM: RoomId = RoomId([5; 32]);
 
+/// What is measured: its name, whether the aim is for it, and how to do it once.
+type Run<'a> = (&'a str, bool, &'a dyn Fn() -> Result<()>);
+
 fn main() -> Result<()> {
     let rounds = if quick() { 3 } else { ROUNDS };
     let keys: Vec<DeviceKey> = (0..DEVICES)
@@ -39,7 +42,7 @@ fn main() -> Result<()> {
         Ok(())
     };
     let (bares, one, two) = (|| bare(&claims), || seals(1).map(drop), || seals(2).map(drop));
-    let runs: [(&str, bool, &dyn Fn() -> Result<()>); 4] = [
+    let runs: [Run<'_>; 4] = [
         ("baseline: bare X25519, 1,000 times", false, &bares),
         ("sealed on one core", true, &one),
         ("sealed on two cores", true, &two),
