@@ -145,6 +145,18 @@ const BASE: Scenario = Scenario {
     conditions: ROUGH,
 };
 
+const TURBULENT: Affairs = Affairs {
+    admins: 4,
+    grants: 4,
+    demotions: 2,
+    removals: 4,
+    rivalries: 1,
+    readmissions: 2,
+    invites: 2,
+    revocations: 1,
+    settings: 6,
+};
+
 /// All scenarios.
 pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "calm", about: "five peers on a good network", conditions: CALM, ..BASE },
@@ -307,6 +319,17 @@ pub const SCENARIOS: &[Scenario] = &[
         ..BASE
     },
     Scenario {
+        name: "liars-fork",
+        about: "two sign two branches of their logs, and send one to the one, the other to the others",
+        peers: 8,
+        liars: 2,
+        lies: &[Lie::ForksChat, Lie::ForksControl],
+        affairs: Affairs { admins: 1, removals: 1, ..PEACE },
+        partings: 1,
+        restarts: 2,
+        ..BASE
+    },
+    Scenario {
         name: "liars-serve",
         about: "two claim what they have not, serve what is wrong, in part, unasked, or nothing",
         peers: 8,
@@ -334,7 +357,48 @@ pub const SCENARIOS: &[Scenario] = &[
         partings: 1,
         ..BASE
     },
+    Scenario {
+        name: "storm",
+        about: "all of it among sixteen peers: the long run made short",
+        peers: 16,
+        newcomers: 3,
+        leavers: 1,
+        liars: 2,
+        slow: 1,
+        messages: 300,
+        affairs: TURBULENT,
+        drops: 10,
+        partings: 2,
+        restarts: 5,
+        neighbors: 4,
+        conditions: WIDE,
+        ..BASE
+    },
+    Scenario {
+        name: "long",
+        about: "all of it among fifty peers: 2000 events, 3 partings, 10 restarts, 2 liars",
+        peers: 50,
+        newcomers: 6,
+        leavers: 2,
+        liars: 2,
+        slow: 2,
+        messages: 1900,
+        renames: 40,
+        affairs: Affairs { settings: 12, removals: 8, ..TURBULENT },
+        span_ms: 180_000,
+        drops: 40,
+        partings: 3,
+        restarts: 10,
+        neighbors: 5,
+        conditions: WIDE,
+        ..BASE
+    },
 ];
+
+/// Whether a scenario takes so long that few seeds of it are run where all are.
+pub fn is_long(scenario: &Scenario) -> bool {
+    scenario.peers >= 50
+}
 
 /// Finds a scenario.
 pub fn scenario(name: &str) -> Option<&'static Scenario> {
