@@ -19,7 +19,7 @@ use crate::scenarios::{Kind, Scenario};
 
 mod acts;
 
-pub use acts::{Cutting, Said, Standing, standing};
+pub use acts::{Cutting, Said, Stand, Standing, standing};
 
 /// The world's time at the start, Unix milliseconds.
 pub const START: Millis = 1_750_000_000_000;

@@ -422,6 +422,16 @@ impl Members {
         }
     }
 
+    /// Returns the events that ended the last term of an account, if it is no member.
+    pub fn ended_by(&self, account: &AccountId) -> Vec<EventId> {
+        let info = self.accounts.get(account).filter(|info| !info.is_member());
+        let Some((term, _)) = info.and_then(|info| info.ended.last_key_value()) else {
+            return vec![];
+        };
+        let ends = self.reduction.ends_of(&self.all, (*account, *term)).into_iter();
+        ends.filter_map(|end| Some(self.all.get(end)?.id)).collect()
+    }
+
     /// Returns what of the control lane shows to someone who was removed that it was, and by whom: the
     /// removals and all that they build upon. None where the account is a member, or was not removed.
     pub fn farewell(&self, account: &AccountId) -> Option<Frontier> {

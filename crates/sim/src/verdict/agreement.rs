@@ -201,7 +201,7 @@ fn texts(world: &World, no: PeerNo, reference: &Room) -> Result<(), String> {
     for event in peer.store().chat() {
         let Some(said) = world.said().get(&event.id()) else { continue };
         let counts = reference.members().end_of(&said.log).is_none_or(|end| said.seq < end);
-        let member = said.knew.get(&account).is_some_and(|(_, member)| *member);
+        let member = said.knew.get(&account).is_some_and(|then| then.member);
         let meant = all || (member && is_shared(world, event, reference, &account));
         if meant
             && counts

@@ -53,16 +53,22 @@ fn is_kept_from(world: &World, agreed: &Agreed, no: PeerNo, said: &Said) -> bool
     let peer = &world.peers()[no];
     let account = peer.identity().account();
     let then = said.knew.get(&account);
-    if world.is_liar(said.who) || then.is_some_and(|(_, member)| *member) {
+    if world.is_liar(said.who) || then.is_some_and(|then| then.member) {
+        return false;
+    }
+    let members = agreed.reference.members();
+    if then.is_some_and(|then| !then.ended_by.is_empty())
+        && !then.is_some_and(|then| then.ended_by.iter().any(|end| members.counts(end)))
+    {
+        // What its author knew to end that term turned out to have no effect.
         return false;
     }
     let closed =
         world.scenario().history == History::FromJoining && world.scenario().affairs.settings == 0;
-    let then = then.map(|(term, _)| *term);
+    let then = then.map(|then| then.term);
     let last = |info: &MemberInfo| info.terms.last_key_value().map(|(term, _)| *term);
-    let info = agreed.reference.members().account(&account);
+    let info = members.account(&account);
     if info.and_then(MemberInfo::current_term).is_some_and(|term| Some(term) == then) {
-        // The end that its author knew of turned out to have no effect.
         return false;
     }
     closed || info.and_then(last).max(peer.admitted()) <= then

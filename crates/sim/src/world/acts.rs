@@ -18,9 +18,19 @@ use crate::plan::Act;
 /// How many times longer than planned something is tried again that nobody can do.
 const TRIES: u64 = 3;
 
-/// What its author knew of everyone's standing: the last term of each account, and whether it was a
-/// member.
-pub type Standing = BTreeMap<AccountId, (u32, bool)>;
+/// What the author of a message knew of everyone's standing.
+pub type Standing = BTreeMap<AccountId, Stand>;
+
+/// What the author of a message knew of someone.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Stand {
+    /// The last term.
+    pub term: u32,
+    /// Whether it was a member.
+    pub member: bool,
+    /// What ended its last term, if it was none any more.
+    pub ended_by: Vec<EventId>,
+}
 
 /// Something that was said.
 #[derive(Debug, Clone)]
@@ -58,7 +68,11 @@ pub struct Cutting {
 pub fn standing(members: &Members) -> Standing {
     let last = |info: &MemberInfo| info.terms.last_key_value().map(|(term, _)| *term);
     let all = members.accounts();
-    all.filter_map(|(account, info)| Some((*account, (last(info)?, info.is_member())))).collect()
+    let stand = |account: &AccountId, info: &MemberInfo| {
+        let (member, ended_by) = (info.is_member(), members.ended_by(account));
+        Some(Stand { term: last(info)?, member, ended_by })
+    };
+    all.filter_map(|(account, info)| Some((*account, stand(account, info)?))).collect()
 }
 
 impl World {
