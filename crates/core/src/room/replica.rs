@@ -384,7 +384,7 @@ impl Room {
             && self.members.may_write(&log)
             && fork.proves(self.id).is_some()
         {
-            self.members.waive(&fork.void_ids());
+            self.members.introduce(self.id, fork);
         }
         if header.deps.iter().any(|dep| !self.members.knows(dep)) {
             return Err(Reject::MissingDeps);
