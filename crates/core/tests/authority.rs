@@ -301,6 +301,73 @@ fn what_was_built_upon_a_void_branch_comes_with_the_proof_that_follows_it() {
     assert!(stage.rooms[M].members().is_frozen(&stage.people[A].id()));
 }
 
+#[test]
+fn hazard_1_whom_a_forked_branch_let_in_does_not_split_the_room() {
+    let mut stage = Stage::new();
+    let before = stage.clone();
+    let mut twin = stage.clone();
+    // A signs two branches. On one it invites and lets someone in, and makes M an admin.
+    forges(&mut stage, A, &Control::Profile("one".into()));
+    let newcomer = stage.people[4].clone();
+    let (ticket, control) = invite(71);
+    forges(&mut twin, A, &control);
+    let claim = newcomer.claim(&twin.rooms[A], &ticket, twin.people[A].id());
+    forges(&mut twin, A, &admission(claim, 0));
+    let lift =
+        Grant { account: twin.account(M), term: 0, role: Role::Admin, cites: cites(&twin, A) };
+    forges(&mut twin, A, &Control::Grant(lift));
+    let setup = before.events.len();
+    let (one, other) = (stage.events[setup..].to_vec(), twin.events[setup..].to_vec());
+    // That someone and M hear of that branch, in good faith, and build upon it; B builds upon them.
+    deliver(&mut twin.rooms[4], &twin.events.clone());
+    deliver(&mut twin.rooms[M], &twin.events.clone());
+    forges(&mut twin, 4, &Control::Profile("new".into()));
+    let by_lift = Control::Set(ayni_core::room::Set {
+        cites: Some(other[2].id()),
+        setting: Setting::Topic("by a void grant".into()),
+    });
+    forges(&mut twin, M, &by_lift);
+    let late = Person::new(21);
+    let claim = late.claim(&twin.rooms[M], &ticket, twin.people[M].id());
+    forges(&mut twin, M, &admission(claim, 0));
+    deliver(&mut twin.rooms[B], &twin.events.clone());
+    forges(&mut twin, B, &Control::Profile("b".into()));
+    let built = twin.events[setup + other.len()..].to_vec();
+
+    // F has the other branch, sees the fork, and proves it before it hears of any of that.
+    let mut founder = before.rooms[F].clone();
+    deliver(&mut founder, &one);
+    let fork = Fork::new(&one[0], &other[0], vec![]);
+    let key = stage.people[F].key.clone();
+    let mut proof = founder.author_fork(&key, fork.clone(), START + 40).expect("proved").events;
+    let void = founder.members().undeclared(&one[0].log());
+    let own = founder.author_fork(&key, Fork { void, ..fork.clone() }, START + 40);
+    proof.extend(own.expect("proved").events);
+    assert_eq!(deliver(&mut founder.clone(), &built), built, "they wait for what they name");
+    // B hears of the proof, and declares what it has.
+    let log = stage.people[A].log(Lane::Control, 0);
+    deliver(&mut twin.rooms[B], &proof);
+    let void = twin.rooms[B].members().undeclared(&log);
+    assert_eq!(void.len(), 3);
+    let key = stage.people[B].key.clone();
+    let declared = twin.rooms[B].author_fork(&key, Fork { void, ..fork }, START + 41);
+    let declared = declared.expect("proved").events;
+    assert_eq!(twin.rooms[B].members().undeclared(&log), vec![], "once");
+
+    assert_eq!(deliver(&mut founder, &[built.clone(), declared.clone()].concat()), vec![]);
+    let mut last = before.rooms[F].clone();
+    let order = [&declared[..], &built, &proof, &other].concat();
+    deliver(&mut last, &order);
+    for room in [&last, &twin.rooms[B]] {
+        assert_eq!(room.members(), founder.members());
+        assert_eq!(room.state_hash(), founder.state_hash());
+    }
+    assert_eq!(founder.members().role(&newcomer.account()), None, "let in by nothing that counts");
+    assert_eq!(founder.members().role(&late.account()), None);
+    assert_eq!(founder.members().role(&stage.account(M)), MEMBER);
+    assert_eq!(founder.members().settings().topic(), None);
+}
+
 fn headers(events: &[Event]) -> Vec<HeaderBytes> {
     events.iter().map(|event| HeaderBytes(event.header_bytes().to_vec())).collect()
 }

@@ -15,8 +15,8 @@ use ayni_core::proto::{
 };
 use ayni_core::room::{
     Admit, Control, Cut, EpochBody, Fork, Genesis, GenesisBody, Grant, HeaderBytes, History,
-    Invite, Kind, LogCut, Policies, Remove, Revoke, Role, Set, Setting, SignedHeader, Upgrade,
-    Wrap,
+    Introduced, Invite, Kind, LogCut, Policies, Remove, Revoke, Role, Seat, Set, Setting,
+    SignedHeader, Upgrade, Wrap,
 };
 use ayni_core::sealed::SealedEpoch;
 use ayni_core::sync::frame::{LogRuns, SyncFrame, Want, from_frontier, to_frontier};
@@ -171,7 +171,21 @@ fn end() -> impl Strategy<Value = LogCut> {
 
 fn fork() -> impl Strategy<Value = Fork> {
     let void = vec(signed().prop_map(|it| HeaderBytes(it.header)), 0..4);
-    (signed(), signed(), void).prop_map(|(one, other, void)| Fork { one, other, void })
+    let seats = vec((bytes32(), any::<u32>()), 0..3).prop_map(|all| {
+        all.into_iter().map(|(id, term)| Seat { account: AccountId(id), term }).collect()
+    });
+    let invites = vec(bytes32().prop_map(InviteKey), 0..3);
+    let introduced = (seats, invites).prop_map(|(seats, invites)| Introduced {
+        admissions: vec![],
+        seats,
+        invites,
+    });
+    (signed(), signed(), void, introduced).prop_map(|(one, other, void, introduced)| Fork {
+        one,
+        other,
+        void,
+        introduced,
+    })
 }
 
 fn role() -> impl Strategy<Value = Role> {

@@ -186,6 +186,36 @@ pub struct Fork {
     /// dependencies: they count as known, and as nothing else.
     #[n(2)]
     pub void: Vec<HeaderBytes>,
+    /// Whom and what they introduced, void as they are: others may have built upon that.
+    #[n(3)]
+    pub introduced: Introduced,
+}
+
+/// What void events of a forked device stated that decides what is taken in, and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+#[cbor(map)]
+pub struct Introduced {
+    /// Admissions whose author is the forked device.
+    #[n(0)]
+    pub admissions: Vec<Admit>,
+    /// Terms of accounts that it said to begin.
+    #[n(1)]
+    pub seats: Vec<Seat>,
+    /// Keys of its invites.
+    #[n(2)]
+    pub invites: Vec<InviteKey>,
+}
+
+/// An account in one term of its membership.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cbor(array)]
+pub struct Seat {
+    /// Who.
+    #[n(0)]
+    pub account: AccountId,
+    /// Which term.
+    #[n(1)]
+    pub term: u32,
 }
 
 /// A header's bytes.
@@ -212,7 +242,7 @@ impl Fork {
             header: event.header_bytes().to_vec(),
             signature: *event.signature(),
         };
-        Self { one: signed(one), other: signed(other), void }
+        Self { one: signed(one), other: signed(other), void, introduced: Introduced::default() }
     }
 
     /// Returns the log and the position, if this proves a fork in `room`: two different events after
@@ -263,6 +293,13 @@ impl Fork {
     /// Returns the event after which the branches part; none where they do from the start.
     pub(super) fn before(&self) -> Option<EventId> {
         header_of(&self.one.header)?.header().prev
+    }
+
+    /// Returns the admissions that it carries and that hold by themselves, as the forked device's.
+    pub(super) fn admissions(&self, room: RoomId) -> impl Iterator<Item = &Admit> {
+        let author = header_of(&self.one.header).map(|event| event.header().device);
+        let admissions = self.introduced.admissions.iter();
+        admissions.filter(move |admit| author.is_some_and(|author| admit.holds(room, author)))
     }
 
     /// Whether its headers are of this log; signatures are not looked at.
@@ -442,7 +479,11 @@ impl Control {
             Self::Invite(invite) => invite.role <= Role::Member,
             Self::Fork(fork) => {
                 let headers = [&fork.one.header, &fork.other.header];
+                let Introduced { admissions, seats, invites } = &fork.introduced;
                 fork.void.len() <= MAX_FORK_VOID
+                    && admissions.len() <= MAX_FORK_VOID
+                    && seats.len() <= MAX_FORK_VOID
+                    && invites.len() <= MAX_FORK_VOID
                     && headers
                         .into_iter()
                         .chain(fork.void.iter().map(|header| &header.0))

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
-use super::control::{Control, Fork, HeaderBytes, Invite, Setting};
+use super::control::{Control, Fork, HeaderBytes, Introduced, Invite, Setting};
 use super::epochs::{EpochInfo, Epochs};
 use super::genesis::{Genesis, History, RULES};
 use super::places::Places;
@@ -17,7 +17,7 @@ use super::statements::{Statement, Statements, introduces_itself};
 use crate::clock::{Hlc, Millis};
 use crate::epoch::epoch_id;
 use crate::event::Header;
-use crate::id::{AccountId, EpochId, EventId, InviteKey, PeerId};
+use crate::id::{AccountId, EpochId, EventId, InviteKey, PeerId, RoomId};
 use crate::keys::{Bytes32, DeviceCert};
 use crate::log::{Frontier, Lane, LogId};
 
@@ -534,15 +534,20 @@ impl Members {
     /// Whether what a control event cites is here.
     pub(super) fn has_cited(&self, control: &Control) -> bool {
         match control {
-            Control::Admit(admit) => self.all.invites_of(&admit.claim.invite).next().is_some(),
-            _ => control.cites().is_none_or(|cited| self.all.find(&cited).is_some()),
+            Control::Admit(admit) => self.all.has_invite(&admit.claim.invite),
+            _ => control.cites().is_none_or(|cited| self.all.knows(&cited)),
         }
     }
 
     /// Lets others depend on what a proof of a fork names, before the proof itself is taken in: it
     /// may depend on them too.
-    pub(super) fn waive(&mut self, ids: &[EventId]) {
-        self.all.waive(ids);
+    pub(super) fn introduce(&mut self, room: RoomId, fork: &Fork) {
+        self.all.introduce(room, fork);
+    }
+
+    /// Returns what those of the void events that a proof names introduced that are here.
+    pub(super) fn introduced_by(&self, fork: &Fork) -> Introduced {
+        self.all.introduced_by(&fork.void_ids())
     }
 
     /// Returns where a log forks.
@@ -563,7 +568,7 @@ impl Members {
     pub fn undeclared(&self, log: &LogId) -> Vec<HeaderBytes> {
         let Some(from) = self.all.fork_of(log) else { return vec![] };
         let beyond = self.all.iter().filter(|(_, it)| it.log == *log && it.seq >= from);
-        let open = beyond.filter(|(_, it)| !self.all.is_waived(&it.id));
+        let open = beyond.filter(|(at, _)| self.all.is_undeclared(*at));
         open.map(|(_, it)| HeaderBytes(it.header.clone())).collect()
     }
 

@@ -18,8 +18,8 @@ mod role;
 mod statements;
 
 pub use control::{
-    Admit, Branches, Cites, Control, Cut, EpochBody, Fork, GenesisBody, Grant, HeaderBytes, Invite,
-    LogCut, Remove, Revoke, Set, Setting, SignedHeader, Upgrade, Wrap,
+    Admit, Branches, Cites, Control, Cut, EpochBody, Fork, GenesisBody, Grant, HeaderBytes,
+    Introduced, Invite, LogCut, Remove, Revoke, Seat, Set, Setting, SignedHeader, Upgrade, Wrap,
 };
 pub use epochs::EpochInfo;
 pub use genesis::{Genesis, History, Kind, Policies, RULES};

@@ -337,7 +337,7 @@ impl Room {
         Ok(accepted)
     }
 
-    /// Lets others depend on what a proof of a fork declares void, before the proof is taken in: it may
+    /// Lets others depend on what a proof of a fork declares void, and on what that introduced, before the proof is taken in: it may
     /// depend on that itself, and so may what its author stated before.
     fn waive_declared(&mut self, event: &Event) {
         if self.control.contains_key(&event.id()) || !self.members.may_write(&event.log()) {
@@ -346,7 +346,7 @@ impl Room {
         if let Some(Control::Fork(fork)) = event.body().and_then(Control::from_bytes)
             && fork.proves(self.id).is_some()
         {
-            self.members.waive(&fork.void_ids());
+            self.members.introduce(self.id, &fork);
         }
     }
 

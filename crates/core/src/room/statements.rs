@@ -6,13 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
-use super::control::{Control, Cut, GenesisBody};
+use super::control::{Admit, Control, Cut, Fork, GenesisBody, Introduced, Seat};
 use super::genesis::Genesis;
 use super::places::Places;
 use super::role::Role;
 use crate::clock::Hlc;
 use crate::event::Header;
-use crate::id::{AccountId, EventId, InviteKey, PeerId};
+use crate::id::{AccountId, EventId, InviteKey, PeerId, RoomId};
 use crate::keys::DeviceCert;
 use crate::log::{Lane, LogId};
 
@@ -42,6 +42,14 @@ pub(super) enum Authority {
     Founder(AccountId),
     /// What this statement gave.
     By(usize),
+}
+
+/// What void events introduced.
+#[derive(Debug, Clone, Default)]
+struct Introductions {
+    devices: BTreeSet<(PeerId, AccountId)>,
+    seats: BTreeSet<(AccountId, u32)>,
+    invites: BTreeSet<InviteKey>,
 }
 
 /// All statements of a room.
@@ -78,6 +86,8 @@ pub(super) struct Statements {
     proofs: BTreeMap<LogId, Vec<usize>>,
     /// Void events that others may depend on although they are not here.
     waived: BTreeSet<EventId>,
+    /// Whom and what void events introduced, as proofs of forks say, also those that wait for others.
+    introduced: Introductions,
     /// How often what earlier statements meant became another: by a fork, or by an account more for a
     /// device that had written.
     turns: u64,
@@ -162,15 +172,21 @@ impl Statements {
         self.certs.get(&account).cloned().unwrap_or_default()
     }
 
-    /// Whether others were told not to wait for a void event.
-    pub(super) fn is_waived(&self, id: &EventId) -> bool {
-        self.waived.contains(id)
-    }
-
     /// Whether anyone ever stated that a log's device belongs to a member of its term. Once true, it
     /// stays true, and so it may gate what is accepted.
     pub(super) fn may_write(&self, log: &LogId) -> bool {
-        self.accounts_of(&log.device).any(|account| self.stated.contains(&(account, log.term)))
+        let stated = |account| {
+            let seat = (account, log.term);
+            self.stated.contains(&seat) || self.introduced.seats.contains(&seat)
+        };
+        let introduced = self.introduced.devices.range((log.device, AccountId([0; 32]))..);
+        let introduced = introduced.take_while(|(device, _)| *device == log.device);
+        self.accounts_of(&log.device).chain(introduced.map(|(_, account)| *account)).any(stated)
+    }
+
+    /// Whether an invite of this key was stated.
+    pub(super) fn has_invite(&self, key: &InviteKey) -> bool {
+        self.invites.contains_key(key) || self.introduced.invites.contains(key)
     }
 
     /// Returns where a log forks.
@@ -267,7 +283,12 @@ impl Statements {
             Control::Fork(fork) => {
                 let Some((log, seq)) = fork.proves(header.room) else { return };
                 self.proofs.entry(log).or_default().push(at);
-                self.waived.extend(fork.void_ids());
+                self.introduce(header.room, &fork);
+                for admit in fork.admissions(header.room) {
+                    let account = admit.claim.cert.claim.account;
+                    self.stated_by.entry(account).or_default().push(at);
+                    self.certify(admit.claim.cert.clone(), at);
+                }
                 let place = (seq, fork.before());
                 if self.forked.get(&log).is_none_or(|known| place < *known) {
                     self.forked.insert(log, place);
@@ -278,9 +299,63 @@ impl Statements {
         }
     }
 
-    /// Lets others depend on events that are nothing but void.
-    pub(super) fn waive(&mut self, ids: &[EventId]) {
-        self.waived.extend(ids);
+    /// Lets others depend on events that are nothing but void, and on what those introduced.
+    pub(super) fn introduce(&mut self, room: RoomId, fork: &Fork) {
+        self.waived.extend(fork.void_ids());
+        for admit in fork.admissions(room) {
+            let cert = &admit.claim.cert.claim;
+            self.introduced.devices.insert((cert.device, cert.account));
+            self.introduced.seats.insert((cert.account, admit.term));
+        }
+        let Introduced { seats, invites, .. } = &fork.introduced;
+        self.introduced.seats.extend(seats.iter().map(|seat| (seat.account, seat.term)));
+        self.introduced.invites.extend(invites);
+    }
+
+    /// Returns what a statement says to begin: an admission, a term, an invite.
+    fn introduction(&self, at: usize) -> Introduced {
+        let mut said = Introduced::default();
+        match self.get(at).and_then(|it| it.control.as_ref()) {
+            Some(Control::Admit(admit)) => said.admissions.push(Admit::clone(admit)),
+            Some(Control::Grant(grant)) => {
+                said.seats.push(Seat { account: grant.account, term: grant.term });
+            }
+            Some(Control::Remove(remove)) => {
+                let term = remove.term.saturating_add(1);
+                said.seats.push(Seat { account: remove.account, term });
+            }
+            Some(Control::Invite(invite)) => said.invites.push(invite.key),
+            _ => {}
+        }
+        said
+    }
+
+    /// Returns what void events that are here introduced.
+    pub(super) fn introduced_by(&self, ids: &[EventId]) -> Introduced {
+        let mut all = Introduced::default();
+        for at in ids.iter().filter_map(|id| self.find(id)) {
+            let Introduced { admissions, seats, invites } = self.introduction(at);
+            all.admissions.extend(admissions);
+            all.seats.extend(seats);
+            all.invites.extend(invites);
+        }
+        all
+    }
+
+    /// Whether a void event that is here needs to be declared: others are not told yet that it is
+    /// nothing to wait for, or what it introduced.
+    pub(super) fn is_undeclared(&self, at: usize) -> bool {
+        let Some(it) = self.get(at) else { return false };
+        let Introduced { admissions, seats, invites } = self.introduction(at);
+        let told = &self.introduced;
+        !self.waived.contains(&it.id)
+            || admissions.iter().any(|admit| {
+                let cert = &admit.claim.cert.claim;
+                !told.devices.contains(&(cert.device, cert.account))
+                    || !told.seats.contains(&(cert.account, admit.term))
+            })
+            || seats.iter().any(|seat| !told.seats.contains(&(seat.account, seat.term)))
+            || invites.iter().any(|key| !told.invites.contains(key))
     }
 
     /// Returns who was ever stated to belong here, and by what.

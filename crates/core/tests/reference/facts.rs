@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ayni_core::clock::Hlc;
-use ayni_core::event::Event;
+use ayni_core::event::{Event, event_id};
 use ayni_core::id::{AccountId, EventId, PeerId, RoomId};
+use ayni_core::keys::DeviceClaim;
 use ayni_core::log::{Lane, LogId};
-use ayni_core::room::{Control, Cut, Genesis, Role};
+use ayni_core::room::{Control, Cut, Genesis, Role, Seat as Place};
 
 /// An account in a term.
 pub(crate) type Seat = (AccountId, u32);
@@ -29,8 +30,35 @@ pub(crate) struct Facts {
     pub(crate) all: BTreeMap<EventId, Said>,
     pub(crate) genesis: Option<Genesis>,
     pub(crate) forks: BTreeMap<LogId, u64>,
+    /// What lies on forked branches.
+    void: Vec<Said>,
     pasts: BTreeMap<EventId, BTreeSet<EventId>>,
     generations: BTreeMap<EventId, u64>,
+}
+
+impl Said {
+    /// Whose devices it says there are.
+    pub(crate) fn claims(&self) -> Vec<&DeviceClaim> {
+        match &self.control {
+            Some(Control::Genesis(body)) => vec![&body.cert.claim],
+            Some(Control::Admit(admit)) => vec![&admit.claim.cert.claim],
+            Some(Control::Fork(fork)) => {
+                fork.introduced.admissions.iter().map(|admit| &admit.claim.cert.claim).collect()
+            }
+            _ => vec![],
+        }
+    }
+
+    /// The accounts that it says are to be here, rightly or not.
+    pub(crate) fn lets_in(&self) -> BTreeSet<AccountId> {
+        match &self.control {
+            Some(Control::Grant(grant)) => BTreeSet::from([grant.account]),
+            Some(Control::Admit(_) | Control::Fork(_)) => {
+                self.claims().into_iter().map(|claim| claim.account).collect()
+            }
+            _ => BTreeSet::new(),
+        }
+    }
 }
 
 /// By what someone acts.
@@ -51,8 +79,16 @@ impl Facts {
             Some(Control::Genesis(body)) => Some(body.genesis.clone()),
             _ => None,
         });
-        let mut facts =
-            Self { all, genesis, forks, pasts: BTreeMap::new(), generations: BTreeMap::new() };
+        let is_void = |it: &&Said| forks.get(&it.log).is_some_and(|from| it.seq >= *from);
+        let void = said.iter().filter(is_void).cloned().collect();
+        let mut facts = Self {
+            all,
+            genesis,
+            forks,
+            void,
+            pasts: BTreeMap::new(),
+            generations: BTreeMap::new(),
+        };
         let ids: Vec<EventId> = facts.all.keys().copied().collect();
         for id in ids {
             let past = facts.trace(id);
@@ -69,10 +105,30 @@ impl Facts {
         facts
     }
 
-    /// Whether no two statements claim one position of a log.
+    /// Whether no two statements claim one position of a log, and whatever lies on forked branches is
+    /// declared: until then replicas differ.
     pub(crate) fn is_settled(&self) -> bool {
         let places: BTreeSet<(LogId, u64)> = self.all.values().map(|it| (it.log, it.seq)).collect();
-        places.len() == self.all.len()
+        places.len() == self.all.len() && self.void.iter().all(|it| self.is_declared(it))
+    }
+
+    fn is_declared(&self, it: &Said) -> bool {
+        let mut forks = self.all.values().filter_map(|it| match &it.control {
+            Some(Control::Fork(fork)) => Some(fork),
+            _ => None,
+        });
+        forks.any(|fork| {
+            let introduced = &fork.introduced;
+            let seat = |account, term| introduced.seats.contains(&Place { account, term });
+            fork.void.iter().any(|header| event_id(&header.0) == it.id)
+                && match &it.control {
+                    Some(Control::Admit(admit)) => introduced.admissions.contains(admit),
+                    Some(Control::Grant(grant)) => seat(grant.account, grant.term),
+                    Some(Control::Remove(it)) => seat(it.account, it.term.saturating_add(1)),
+                    Some(Control::Invite(invite)) => introduced.invites.contains(&invite.key),
+                    _ => true,
+                }
+        })
     }
 
     fn trace(&self, id: EventId) -> BTreeSet<EventId> {
@@ -231,12 +287,8 @@ fn holds(room: RoomId, event: &Event, control: &Control) -> bool {
 }
 
 fn accounts(all: &BTreeMap<EventId, Said>, device: &PeerId) -> BTreeSet<AccountId> {
-    let certs = all.values().filter_map(|it| match it.control.as_ref()? {
-        Control::Genesis(body) => Some(&body.cert.claim),
-        Control::Admit(admit) => Some(&admit.claim.cert.claim),
-        _ => None,
-    });
-    certs.filter(|claim| claim.device == *device).map(|claim| claim.account).collect()
+    let claims = all.values().flat_map(Said::claims);
+    claims.filter(|claim| claim.device == *device).map(|claim| claim.account).collect()
 }
 
 /// Whether someone stated that a log's device belongs to a member of its term.
@@ -252,6 +304,14 @@ fn may_write(all: &BTreeMap<EventId, Said>, log: &LogId) -> bool {
             Some(Control::Grant(grant)) => (grant.account, grant.term) == (account, log.term),
             Some(Control::Remove(remove)) => {
                 (remove.account, remove.term.saturating_add(1)) == (account, log.term)
+            }
+            Some(Control::Fork(fork)) => {
+                let admitted = fork.introduced.admissions.iter();
+                let mut admitted =
+                    admitted.map(|admit| (admit.claim.cert.claim.account, admit.term));
+                let mut seats = fork.introduced.seats.iter();
+                admitted.any(|seat| seat == (account, log.term))
+                    || seats.any(|seat| (seat.account, seat.term) == (account, log.term))
             }
             _ => false,
         })
@@ -279,15 +339,14 @@ fn acceptable(said: &[Said], forks: &BTreeMap<LogId, u64>) -> BTreeMap<EventId, 
     loop {
         let before = all.len();
         for it in said.iter().filter(|it| !is_void(it)) {
-            let cited = it.control.as_ref().and_then(Control::cites);
-            let known = it
-                .knows
-                .iter()
-                .all(|id| all.contains_key(id) || void.contains(id) && Some(*id) != cited);
+            let known = it.knows.iter().all(|id| all.contains_key(id) || void.contains(id));
             let invited = match &it.control {
-                Some(Control::Admit(admit)) => all.values().any(|other| {
-                    matches!(&other.control, Some(Control::Invite(invite))
-                        if invite.key == admit.claim.invite)
+                Some(Control::Admit(admit)) => all.values().any(|other| match &other.control {
+                    Some(Control::Invite(invite)) => invite.key == admit.claim.invite,
+                    Some(Control::Fork(fork)) => {
+                        fork.introduced.invites.contains(&admit.claim.invite)
+                    }
+                    _ => false,
                 }),
                 _ => true,
             };

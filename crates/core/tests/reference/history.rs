@@ -9,8 +9,8 @@ use ayni_core::id::{AccountId, EventId};
 use ayni_core::keys::{Bytes32, InviteSecret};
 use ayni_core::log::{Lane, LogId};
 use ayni_core::room::{
-    Control, Cut, EpochBody, Fork, Grant, HeaderBytes, History as Reading, LogCut, MemberInfo,
-    Remove, Revoke, Role, Room, Set, Setting, Upgrade,
+    Control, Cut, EpochBody, Fork, Grant, History as Reading, LogCut, MemberInfo, Remove, Revoke,
+    Role, Room, Set, Setting, Upgrade,
 };
 
 use crate::kit::{Forged, Person, START, admission, deliver, invite, offer};
@@ -382,43 +382,91 @@ impl History {
         Cut { logs }
     }
 
-    /// Lets a device sign two branches of its log, and someone prove it, with all headers.
+    /// Lets a device sign two branches of its log, on which it may let someone in, give something or
+    /// invite. Each branch reaches someone, who builds upon it, and so does whom it lets in; then someone
+    /// proves the fork, and who held a branch declares it.
     pub(crate) fn fork(&mut self) {
         let who = 1 + self.dice.below(5);
-        let person = self.people[who].clone();
-        let term = 0;
         let mut branches = vec![];
-        for branch in 0..2 {
-            let mut room = self.rooms[who].clone();
-            let mut made = vec![];
-            for n in 0..=self.dice.below(3) {
-                let said = Control::Profile(format!("branch {branch} {n}"));
-                let at = Forged { time: self.now, ..Forged::next(&room, &person, term) };
-                let event = person.forge(&room, &said, at);
-                if offer(&mut room, &event).is_ok_and(|it| !it.events.is_empty()) {
-                    made.push(event);
-                }
-            }
-            branches.push(made);
+        for _ in 0..2 {
+            let mut twin = self.clone();
+            twin.dice = Dice(self.dice.next());
+            branches.push(twin.branch(who));
         }
-        let [one, other] = [&branches[0], &branches[1]].map(|made| made.first().cloned());
-        let (Some(one), Some(other)) = (one, other) else { return };
-        // Each branch reaches some, who build upon it; then someone proves the fork.
-        for branch in &branches {
-            let hearer = self.dice.below(self.people.len() - 1);
-            if hearer != who {
-                deliver(&mut self.rooms[hearer], branch);
+        let proof = match [&branches[0], &branches[1]].map(|made| made.first()) {
+            [Some(one), Some(other)] if one.id() != other.id() => Fork::new(one, other, vec![]),
+            _ => return,
+        };
+        let members = self.rooms[who].members();
+        let is_in = |at: &usize| members.role(&self.people[*at].account()).is_some();
+        let mut others: Vec<usize> = (0..6).filter(|at| *at != who && is_in(at)).collect();
+        self.dice.shuffle(&mut others);
+        let [one, other, ..] = others[..] else { return };
+        let hearers = [one, other];
+        for (hearer, branch) in hearers.into_iter().zip(&branches) {
+            let common = self.held(who);
+            self.tell(hearer, &common);
+            deliver(&mut self.rooms[hearer], branch);
+            self.act(hearer);
+            // Whoever was let in on that branch hears of it, and says something.
+            let newcomer = self.dice.below(self.people.len() - 1);
+            if newcomer != who && !hearers.contains(&newcomer) {
+                let heard = [self.held(hearer), branch.clone()].concat();
+                self.tell(newcomer, &heard);
+                self.act(newcomer);
+                let heard = self.held(newcomer);
+                self.tell(hearer, &heard);
                 self.act(hearer);
             }
         }
-        let headers = branches.iter().flatten().map(|it| HeaderBytes(it.header_bytes().to_vec()));
-        let fork = Fork::new(&one, &other, headers.collect());
-        let prover = (who + 1 + self.dice.below(4)) % 6;
-        let (key, now) = (self.people[prover].key.clone(), self.now);
-        if prover != who
-            && let Ok(accepted) = self.rooms[prover].author_fork(&key, fork, now)
+        let prover = hearers[0];
+        let before = self.events.len();
+        self.state_fork(prover, &proof);
+        let stated = self.events[before..].to_vec();
+        let all = self.events.clone();
+        for hearer in (0..self.people.len() - 1).filter(|hearer| *hearer != who) {
+            deliver(&mut self.rooms[hearer], &[&all[..], &stated].concat());
+            self.state_fork(hearer, &proof);
+        }
+        self.events.extend(branches.into_iter().flatten());
+    }
+
+    /// Signs a few events at the end of a log, on a copy that nobody hears of.
+    fn branch(&mut self, who: usize) -> Vec<Event> {
+        let person = self.people[who].clone();
+        let mut made = vec![];
+        for _ in 0..=self.dice.below(3) {
+            let control = match self.dice.below(3) {
+                0 => Control::Profile(format!("branch {}", self.dice.below(1000))),
+                _ => self.lie_about(who, 0),
+            };
+            let heads = self.held(who).last().map(Event::id).into_iter().collect();
+            let deps = if made.is_empty() { heads } else { vec![] };
+            let at = Forged { deps, time: self.now, ..Forged::next(&self.rooms[who], &person, 0) };
+            let event = person.forge(&self.rooms[who], &control, at);
+            if offer(&mut self.rooms[who], &event).is_ok_and(|it| !it.events.is_empty()) {
+                made.push(event);
+            }
+        }
+        made
+    }
+
+    /// States a proof as a node does: with what is held of the branches, as long as there is some.
+    fn state_fork(&mut self, who: usize, proof: &Fork) {
+        let (key, now) = (self.people[who].key.clone(), self.now);
+        let room = &mut self.rooms[who];
+        let Some((log, _)) = proof.proves(room.id()) else { return };
+        if room.members().fork_of(&log).is_none() {
+            // Until the proof is taken in, nothing is known to be void.
+            if let Ok(accepted) = room.author_fork(&key, proof.clone(), now) {
+                self.events.extend(accepted.events);
+            }
+        }
+        let void = self.rooms[who].members().undeclared(&log);
+        if !void.is_empty()
+            && let Ok(accepted) =
+                self.rooms[who].author_fork(&key, Fork { void, ..proof.clone() }, now)
         {
-            self.events.extend(branches.into_iter().flatten());
             self.events.extend(accepted.events);
         }
     }

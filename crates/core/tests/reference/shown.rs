@@ -10,7 +10,7 @@ use ayni_core::keys::Bytes32;
 use ayni_core::log::{Lane, LogId};
 use ayni_core::room::{Control, History, RULES, Role, Room, Setting};
 
-use super::facts::Facts;
+use super::facts::{Facts, Said};
 use super::rules::{Outcome, Rules, is_backed, reduce};
 
 /// Everything that is compared.
@@ -201,12 +201,7 @@ impl View<'_> {
             account.current = ends.is_empty().then_some(last);
             account.was_removed = ends.iter().any(|end| !self.facts.is_leaving(end));
             let devices = self.facts.all.values().map(|it| it.log.device);
-            let certified =
-                self.facts.all.keys().filter_map(|by| match self.facts.control(by)? {
-                    Control::Genesis(body) => Some(&body.cert.claim),
-                    Control::Admit(admit) => Some(&admit.claim.cert.claim),
-                    _ => None,
-                });
+            let certified = self.facts.all.values().flat_map(Said::claims);
             let certified = certified.filter(|claim| claim.account == *id);
             account.devices = certified.map(|claim| claim.device).collect();
             let own: BTreeSet<PeerId> =
@@ -351,17 +346,11 @@ impl View<'_> {
         let then = View { facts: self.facts, out: &out };
         let counted = then.members();
         let rules = Rules::all(self.facts);
-        let nobody_else = self.facts.all.keys().all(|by| {
-            let (account, seat_of) = match self.facts.control(by) {
-                Some(Control::Admit(admit)) => (admit.claim.cert.claim.account, by),
-                Some(Control::Grant(grant)) => (grant.account, by),
-                _ => return true,
-            };
-            // Its author's log had ended before it, for whoever had the epoch, and has.
-            let it = self.facts.it(seat_of);
-            let both: BTreeSet<EventId> = out.ends.intersection(&self.out.ends).copied().collect();
+        // Ends that were known to who had the epoch, and are still in force.
+        let both: BTreeSet<EventId> = out.ends.intersection(&self.out.ends).copied().collect();
+        let nobody_else = self.facts.all.values().all(|it| {
             let void = it.seq >= rules.end_of(&it.log, &both);
-            members.contains(&account) || known.contains(by) || void
+            void || known.contains(&it.id) || it.lets_in().is_subset(members)
         });
         let met = match history {
             Some(History::FromJoining) => {

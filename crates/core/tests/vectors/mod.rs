@@ -18,8 +18,8 @@ use ayni_core::proto::{
     ServiceDescriptor, service,
 };
 use ayni_core::room::{
-    Admit, Control, Cut, EpochBody, Fork, Genesis, GenesisBody, Grant, History, Invite, LogCut,
-    Remove, Revoke, Role, Room, Set, Setting, Upgrade, Wrap,
+    Admit, Control, Cut, EpochBody, Fork, Genesis, GenesisBody, Grant, History, Introduced, Invite,
+    LogCut, Remove, Revoke, Role, Room, Seat, Set, Setting, Upgrade, Wrap,
 };
 use ayni_core::sealed::Sealer;
 use ayni_core::sync::frame::{LogRuns, SyncFrame, Want};
@@ -209,7 +209,9 @@ fn controls() -> Vec<Vector> {
     let grant = Grant { account, term: 0, role: Role::Admin, cites: None };
     let remove = Remove { account, term: 0, then: None, cut: Cut { logs: vec![cut] }, cites };
     let (one, other) = (control_event(), control_event_at(START + 1));
-    let fork = Fork::new(&one, &other, vec![]);
+    let seats = vec![Seat { account, term: 1 }];
+    let introduced = Introduced { admissions: vec![], seats, invites: vec![key] };
+    let fork = Fork { introduced, ..Fork::new(&one, &other, vec![]) };
     vec![
         (
             "control_genesis",

@@ -279,7 +279,8 @@ impl Room {
         })
     }
 
-    /// States the proof that a device signed two events at one position.
+    /// States the proof that a device signed two events at one position, with what the void events that
+    /// it names introduced, as far as they are here.
     ///
     /// # Errors
     /// [`AuthorError`]; [`AuthorError::NotThere`] where it proves nothing.
@@ -292,6 +293,8 @@ impl Room {
         if fork.proves(self.id).is_none() {
             return Err(AuthorError::NotThere);
         }
+        let introduced = self.members.introduced_by(&fork);
+        let fork = Fork { introduced, ..fork };
         self.author_control(key, &Control::Fork(Box::new(fork)), now)
     }
 
