@@ -3,7 +3,7 @@
 mod kit;
 
 use ayni_core::epoch::EpochSecret;
-use ayni_core::event::Event;
+use ayni_core::event::{CheckedRun, Event};
 use ayni_core::log::Lane;
 use ayni_core::room::{
     AuthorError, Control, Fork, Grant, HeaderBytes, MemberInfo, Role, Room, Setting,
@@ -262,6 +262,43 @@ fn hazard_1_a_fork_is_proved_and_ends_the_log() {
         assert!(room.members().is_frozen(&stage.people[A].id()));
         assert!(!room.members().is_member_device(&stage.people[A].id()));
     }
+}
+
+#[test]
+fn what_was_built_upon_a_void_branch_comes_with_the_proof_that_follows_it() {
+    let mut stage = Stage::new();
+    let mut twin = stage.clone();
+    let says = |stage: &mut Stage, topic: &str| {
+        let setting = Setting::Topic(topic.into());
+        stage.does(A, |room, me| room.author_setting(&me.key, &setting, START + 10)).expect("admin")
+    };
+    let one: Vec<Event> = ["1", "2", "3"].iter().flat_map(|it| says(&mut stage, it)).collect();
+    let other: Vec<Event> = ["4", "5", "6"].iter().flat_map(|it| says(&mut twin, it)).collect();
+    deliver(&mut stage.rooms[B], &one);
+    deliver(&mut stage.rooms[M], &other[..2]);
+    // B builds upon its branch before it hears of the other one, and proves the fork then.
+    let named = Control::Profile("b".into());
+    let mut by_b = stage
+        .does(B, |room, me| room.author_control(&me.key, &named, START + 11))
+        .expect("a member");
+    let fork = Fork::new(&one[0], &other[0], vec![]);
+    for _ in 0..2 {
+        // The first proof makes known what is void, the second declares it.
+        let log = stage.people[A].log(Lane::Control, 0);
+        let void = stage.rooms[B].members().undeclared(&log);
+        let proof = Fork { void, ..fork.clone() };
+        by_b.extend(
+            stage.does(B, |room, me| room.author_fork(&me.key, proof, START + 12)).expect("proved"),
+        );
+    }
+    // What goes on where M's branch ends, from another event, shows that there are two.
+    let room = stage.rooms[M].id();
+    let goes_on = CheckedRun::new(room, one[2..].to_vec()).expect("signed");
+    assert!(stage.rooms[M].contradicts(&goes_on));
+    let run = CheckedRun::new(room, by_b.clone()).expect("signed");
+    let taken = stage.rooms[M].accept(run, START + 13).expect("with the proof");
+    assert_eq!(taken.events, by_b);
+    assert!(stage.rooms[M].members().is_frozen(&stage.people[A].id()));
 }
 
 fn headers(events: &[Event]) -> Vec<HeaderBytes> {

@@ -249,13 +249,10 @@ impl Room {
         let ended = self.members.end_of(&log).is_some_and(|end| last.seq() >= end);
         let next = self.next_seq(log);
         let other = |event: &Event| event.seq() < next && !self.members.knows(&event.id());
-        !ended
-            && match log.lane {
-                Lane::Control => run.events().iter().any(other),
-                Lane::Chat => {
-                    self.logs.log(&log).is_some_and(|state| state.fit(run.events()) == Fit::Fork)
-                }
-            }
+        // Also one that goes on where ours ends, from another event than ours.
+        let parts =
+            || self.logs.log(&log).is_some_and(|state| state.fit(run.events()) == Fit::Fork);
+        !ended && (parts() || log.lane == Lane::Control && run.events().iter().any(other))
     }
 
     /// Accepts a run of events whose end is signed. Returns those that are new, all of them or, in
@@ -318,6 +315,10 @@ impl Room {
     }
 
     fn accept_control(&mut self, events: Vec<Event>, now: Millis) -> Result<Accepted, Reject> {
+        // What builds upon a void event may stand before the statement that says so.
+        for event in &events {
+            self.waive_declared(event);
+        }
         let mut accepted = Accepted::default();
         for event in events {
             if self.control.contains_key(&event.id()) {
@@ -336,18 +337,25 @@ impl Room {
         Ok(accepted)
     }
 
+    /// Lets others depend on what a proof of a fork declares void, before the proof is taken in: it may
+    /// depend on that itself, and so may what its author stated before.
+    fn waive_declared(&mut self, event: &Event) {
+        if self.control.contains_key(&event.id()) || !self.members.may_write(&event.log()) {
+            return;
+        }
+        if let Some(Control::Fork(fork)) = event.body().and_then(Control::from_bytes)
+            && fork.proves(self.id).is_some()
+        {
+            self.members.waive(&fork.void_ids());
+        }
+    }
+
     /// Decides from what is stated alone, never from who has which role now: that changes backwards.
     fn check_control(&mut self, event: &Event) -> Result<(), Reject> {
         let header = event.header();
         let body = event.body().ok_or(Reject::MissingDeps)?;
         let log = event.log();
         let control = Control::from_bytes(body);
-        if let Some(Control::Fork(fork)) = &control
-            && self.members.may_write(&log)
-            && fork.proves(self.id).is_some()
-        {
-            self.members.waive(&fork.void_ids());
-        }
         if header.deps.iter().any(|dep| !self.members.knows(dep)) {
             return Err(Reject::MissingDeps);
         }
