@@ -59,6 +59,10 @@ pub struct Scenario {
     pub name: &'static str,
     /// What it shows.
     pub about: &'static str,
+    /// Seeds that the ordinary tests run, from 0 on; none of what takes too long for them.
+    pub tested: u64,
+    /// Seeds of the long set (`cargo xtask sim`), from 0 on.
+    pub seeds: u64,
     /// Group or direct.
     pub kind: Kind,
     /// Peers, newcomers included.
@@ -123,6 +127,8 @@ const WIDE: Conditions = Conditions { bytes_per_ms: 1000, ..ROUGH };
 const BASE: Scenario = Scenario {
     name: "",
     about: "",
+    tested: 10,
+    seeds: 50,
     kind: Kind::Group,
     peers: 5,
     newcomers: 0,
@@ -145,11 +151,30 @@ const BASE: Scenario = Scenario {
     conditions: ROUGH,
 };
 
+const TURBULENT: Affairs = Affairs {
+    admins: 4,
+    grants: 4,
+    demotions: 2,
+    removals: 4,
+    rivalries: 1,
+    readmissions: 2,
+    invites: 2,
+    revocations: 1,
+    settings: 6,
+};
+
 /// All scenarios.
 pub const SCENARIOS: &[Scenario] = &[
-    Scenario { name: "calm", about: "five peers on a good network", conditions: CALM, ..BASE },
+    Scenario {
+        name: "calm",
+        tested: 3,
+        about: "five peers on a good network",
+        conditions: CALM,
+        ..BASE
+    },
     Scenario {
         name: "two",
+        tested: 12,
         about: "two peers; gossip is lost, repeated and shuffled, connections drop",
         peers: 2,
         drops: 4,
@@ -165,6 +190,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "direct",
+        tested: 8,
         about: "a direct room that both sides found, with one of them away at times",
         kind: Kind::Direct,
         peers: 2,
@@ -174,12 +200,14 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "silent-gossip",
+        tested: 4,
         about: "no live message ever arrives: synchronisation alone brings everything",
         conditions: Conditions { loss_permille: 1000, ..ROUGH },
         ..BASE
     },
     Scenario {
         name: "parted",
+        tested: 8,
         about: "the network parts and heals while both sides talk, rename and invite",
         partings: 3,
         renames: 20,
@@ -187,6 +215,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "restarts",
+        tested: 8,
         about: "peers stop at any moment and come back from what they keep",
         restarts: 12,
         drops: 5,
@@ -194,6 +223,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "newcomers",
+        tested: 3,
         about: "three join a room with much history, two of them while connections drop",
         peers: 6,
         newcomers: 3,
@@ -203,6 +233,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "founder-gone",
+        tested: 6,
         about: "the founder is gone for good; another admits a newcomer, who gets everything",
         newcomers: 1,
         founder_goes: true,
@@ -210,6 +241,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "leavers",
+        tested: 8,
         about: "two leave, at once perhaps, while the network parts; the others converge",
         leavers: 2,
         partings: 1,
@@ -218,6 +250,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "wrong-clocks",
+        tested: 5,
         about: "wall clocks are up to five minutes off",
         skew_ms: 300_000,
         restarts: 3,
@@ -225,6 +258,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "crowd",
+        tested: 2,
         about: "twenty peers with three neighbors each: what one says goes through others",
         peers: 20,
         newcomers: 4,
@@ -297,6 +331,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "slow",
+        tested: 6,
         about: "two of eight peers carry a hundredth of what others do, and hold up nobody",
         peers: 8,
         newcomers: 2,
@@ -304,6 +339,17 @@ pub const SCENARIOS: &[Scenario] = &[
         slow: 2,
         conditions: WIDE,
         drops: 4,
+        ..BASE
+    },
+    Scenario {
+        name: "liars-fork",
+        about: "two sign two branches of their logs, and send one to the one, the other to the others",
+        peers: 8,
+        liars: 2,
+        lies: &[Lie::ForksChat, Lie::ForksControl],
+        affairs: Affairs { admins: 1, removals: 1, ..PEACE },
+        partings: 1,
+        restarts: 2,
         ..BASE
     },
     Scenario {
@@ -332,6 +378,45 @@ pub const SCENARIOS: &[Scenario] = &[
         lies: &[Lie::WritesOn, Lie::Backdates, Lie::Relays],
         affairs: Affairs { admins: 3, removals: 2, ..PEACE },
         partings: 1,
+        ..BASE
+    },
+    Scenario {
+        name: "storm",
+        tested: 2,
+        about: "all of it among sixteen peers: the long run made short",
+        peers: 16,
+        newcomers: 3,
+        leavers: 1,
+        liars: 2,
+        slow: 1,
+        messages: 300,
+        affairs: TURBULENT,
+        drops: 10,
+        partings: 2,
+        restarts: 5,
+        neighbors: 4,
+        conditions: WIDE,
+        ..BASE
+    },
+    Scenario {
+        name: "long",
+        tested: 0,
+        seeds: 200,
+        about: "all of it among fifty peers: 2000 events, 3 partings, 10 restarts, 2 liars",
+        peers: 50,
+        newcomers: 6,
+        leavers: 2,
+        liars: 2,
+        slow: 2,
+        messages: 1900,
+        renames: 40,
+        affairs: Affairs { settings: 12, removals: 8, ..TURBULENT },
+        span_ms: 180_000,
+        drops: 40,
+        partings: 3,
+        restarts: 10,
+        neighbors: 5,
+        conditions: WIDE,
         ..BASE
     },
 ];
