@@ -197,8 +197,16 @@ impl Frontier {
     #[must_use]
     pub fn minus(&self, other: &Self) -> Self {
         let mut left = BTreeMap::new();
+        // Both are in order: this is asked for every frame of every session, mostly of equal ones.
+        let mut others = other.0.iter().peekable();
         for (log, runs) in &self.0 {
-            let rest = other.0.get(log).map_or_else(|| runs.clone(), |held| runs.minus(held));
+            while others.next_if(|(theirs, _)| *theirs < log).is_some() {}
+            let held = others.peek().filter(|(theirs, _)| *theirs == log).map(|(_, held)| *held);
+            let rest = match held {
+                Some(held) if held == runs => continue,
+                Some(held) => runs.minus(held),
+                None => runs.clone(),
+            };
             if !rest.is_empty() {
                 left.insert(*log, rest);
             }

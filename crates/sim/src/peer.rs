@@ -10,13 +10,13 @@ mod joining;
 mod lying;
 mod syncing;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use ayni_core::clock::{Hlc, Millis};
 use ayni_core::epoch::EpochSecret;
 use ayni_core::event::{CheckedRun, Event};
 use ayni_core::id::{AccountId, EpochId, EventId, PeerId, RoomId};
-use ayni_core::keys::{AccountKey, DeviceCert, DeviceKey, InviteSecret};
+use ayni_core::keys::{AccountKey, DeviceCert, DeviceKey, InviteSecret, derive};
 use ayni_core::limits::MAX_GOSSIP_EVENT;
 use ayni_core::log::{Frontier, Lane};
 use ayni_core::proto::Gossip;
@@ -28,6 +28,7 @@ use crate::dice::Dice;
 use crate::liar::{Liar, Lie};
 use crate::store::Store;
 use forking::Pending;
+use joining::Round;
 use syncing::Stream;
 
 /// Names a peer in one run.
@@ -143,10 +144,8 @@ pub struct Peer {
     admitted: Option<u32>,
     /// Whether it holds an invite that it did not come in with yet.
     renewed: bool,
-    /// When it asks to be let in again, and how long it waits after that.
-    asks: (Millis, Millis),
-    /// Whom it asked since it last waited.
-    asked: BTreeSet<PeerNo>,
+    /// Whom it asks to be let in.
+    asks: Round,
 }
 
 /// What is gone when a peer stops.
@@ -161,6 +160,8 @@ struct Running {
     changed: bool,
     /// What is held, as long as nothing changed.
     held: Option<Frontier>,
+    /// What gossip brought, by its hash, and how often.
+    heard: BTreeMap<[u8; 32], u8>,
     /// Forks that are to be proved.
     pending: Pending,
     /// With whom sessions ended in trouble, and how long the next pause is.
@@ -169,8 +170,8 @@ struct Running {
     refused_by: BTreeMap<PeerNo, Millis>,
     /// Whom it told of their removal, and when.
     farewells: BTreeMap<PeerNo, Millis>,
-    /// Which secrets it asked for, when it asks again, and how long it waits after that.
-    lacking: (Vec<EpochId>, Millis, Millis),
+    /// Which secrets it asks for, and whom.
+    lacking: (Vec<EpochId>, Round),
 }
 
 impl Running {
@@ -183,11 +184,12 @@ impl Running {
             next_session: 0,
             changed: false,
             held: None,
+            heard: BTreeMap::new(),
             pending: Pending::default(),
             trouble: BTreeMap::new(),
             refused_by: BTreeMap::new(),
             farewells: BTreeMap::new(),
-            lacking: (vec![], 0, 0),
+            lacking: (vec![], Round::default()),
         }
     }
 }
@@ -211,8 +213,7 @@ impl Peer {
             twin: None,
             admitted: None,
             renewed: false,
-            asks: (0, 0),
-            asked: BTreeSet::new(),
+            asks: Round::default(),
         };
         peer.start(0);
         peer
@@ -379,7 +380,19 @@ impl Peer {
         neighbors.map(|to| Outgoing { to: *to, packet: Packet::Gossip(bytes.clone()) }).collect()
     }
 
+    /// Whether gossip brought these bytes before. A second time they are looked at all the same, so
+    /// that repetition is noticed by who must stand it; further times are for the transport.
+    fn heard_often(&mut self, bytes: &[u8]) -> bool {
+        let Some(running) = &mut self.running else { return true };
+        let times = running.heard.entry(derive("ayni sim heard v1", &[bytes])).or_default();
+        *times = times.saturating_add(1);
+        *times > 2
+    }
+
     fn take_gossip(&mut self, from: PeerNo, bytes: &[u8], now: Millis) -> Vec<Outgoing> {
+        if self.heard_often(bytes) {
+            return vec![];
+        }
         let Ok(Gossip::Event(raw)) = wire::decode::<Gossip>(bytes) else { return vec![] };
         let Ok(event) = Event::from_raw(raw) else { return vec![] };
         let now = self.clock(now);

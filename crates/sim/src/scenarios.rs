@@ -59,6 +59,10 @@ pub struct Scenario {
     pub name: &'static str,
     /// What it shows.
     pub about: &'static str,
+    /// Seeds that the ordinary tests run, from 0 on; none of what takes too long for them.
+    pub tested: u64,
+    /// Seeds of the long set (`cargo xtask sim`), from 0 on.
+    pub seeds: u64,
     /// Group or direct.
     pub kind: Kind,
     /// Peers, newcomers included.
@@ -123,6 +127,8 @@ const WIDE: Conditions = Conditions { bytes_per_ms: 1000, ..ROUGH };
 const BASE: Scenario = Scenario {
     name: "",
     about: "",
+    tested: 10,
+    seeds: 50,
     kind: Kind::Group,
     peers: 5,
     newcomers: 0,
@@ -159,9 +165,16 @@ const TURBULENT: Affairs = Affairs {
 
 /// All scenarios.
 pub const SCENARIOS: &[Scenario] = &[
-    Scenario { name: "calm", about: "five peers on a good network", conditions: CALM, ..BASE },
+    Scenario {
+        name: "calm",
+        tested: 3,
+        about: "five peers on a good network",
+        conditions: CALM,
+        ..BASE
+    },
     Scenario {
         name: "two",
+        tested: 12,
         about: "two peers; gossip is lost, repeated and shuffled, connections drop",
         peers: 2,
         drops: 4,
@@ -177,6 +190,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "direct",
+        tested: 8,
         about: "a direct room that both sides found, with one of them away at times",
         kind: Kind::Direct,
         peers: 2,
@@ -186,12 +200,14 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "silent-gossip",
+        tested: 4,
         about: "no live message ever arrives: synchronisation alone brings everything",
         conditions: Conditions { loss_permille: 1000, ..ROUGH },
         ..BASE
     },
     Scenario {
         name: "parted",
+        tested: 8,
         about: "the network parts and heals while both sides talk, rename and invite",
         partings: 3,
         renames: 20,
@@ -199,6 +215,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "restarts",
+        tested: 8,
         about: "peers stop at any moment and come back from what they keep",
         restarts: 12,
         drops: 5,
@@ -206,6 +223,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "newcomers",
+        tested: 3,
         about: "three join a room with much history, two of them while connections drop",
         peers: 6,
         newcomers: 3,
@@ -215,6 +233,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "founder-gone",
+        tested: 6,
         about: "the founder is gone for good; another admits a newcomer, who gets everything",
         newcomers: 1,
         founder_goes: true,
@@ -222,6 +241,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "leavers",
+        tested: 8,
         about: "two leave, at once perhaps, while the network parts; the others converge",
         leavers: 2,
         partings: 1,
@@ -230,6 +250,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "wrong-clocks",
+        tested: 5,
         about: "wall clocks are up to five minutes off",
         skew_ms: 300_000,
         restarts: 3,
@@ -237,6 +258,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "crowd",
+        tested: 2,
         about: "twenty peers with three neighbors each: what one says goes through others",
         peers: 20,
         newcomers: 4,
@@ -309,6 +331,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "slow",
+        tested: 6,
         about: "two of eight peers carry a hundredth of what others do, and hold up nobody",
         peers: 8,
         newcomers: 2,
@@ -359,6 +382,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "storm",
+        tested: 2,
         about: "all of it among sixteen peers: the long run made short",
         peers: 16,
         newcomers: 3,
@@ -376,6 +400,8 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "long",
+        tested: 0,
+        seeds: 200,
         about: "all of it among fifty peers: 2000 events, 3 partings, 10 restarts, 2 liars",
         peers: 50,
         newcomers: 6,
@@ -394,11 +420,6 @@ pub const SCENARIOS: &[Scenario] = &[
         ..BASE
     },
 ];
-
-/// Whether a scenario takes so long that few seeds of it are run where all are.
-pub fn is_long(scenario: &Scenario) -> bool {
-    scenario.peers >= 50
-}
 
 /// Finds a scenario.
 pub fn scenario(name: &str) -> Option<&'static Scenario> {

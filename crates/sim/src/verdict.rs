@@ -2,6 +2,7 @@
 //! everything in it, they can read it, and nobody else can.
 
 mod agreement;
+mod explain;
 mod secrecy;
 
 use std::fmt;
@@ -13,6 +14,8 @@ use crate::peer::{Counts, Peer};
 use crate::scenarios::Scenario;
 use crate::world::{START, World};
 use agreement::Agreed;
+
+pub use explain::explain;
 
 /// How long after the last planned act a run may take to converge, in virtual time.
 const PATIENCE_MS: Millis = 10 * 60 * 1000;

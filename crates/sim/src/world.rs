@@ -23,8 +23,11 @@ pub use acts::{Cutting, Said, Stand, Standing, standing};
 
 /// The world's time at the start, Unix milliseconds.
 pub const START: Millis = 1_750_000_000_000;
-/// How long changes are gathered before sessions are told: gossip is faster meanwhile.
+/// How long changes are gathered before sessions are told: gossip is faster meanwhile. With more
+/// sessions up to as many times twice that: whoever lacks something hears of it from one of them.
 const ANNOUNCE_MS: Millis = 100;
+/// Sessions beyond which that time grows no more.
+const MAX_SPREAD: u64 = 16;
 /// How often peers look after their connections.
 const MAINTAIN_MS: Millis = 1_000;
 /// States are compared again after this, and up to twice of it.
@@ -236,7 +239,9 @@ impl World {
             }
         }
         if self.peers[from].has_news() && self.announcing.insert(from) {
-            self.enter(self.now + ANNOUNCE_MS, Happening::Announce(from));
+            let others = (self.peers[from].sessions().len() as u64).clamp(1, MAX_SPREAD) - 1;
+            let delay = ANNOUNCE_MS + self.dice.below(2 * ANNOUNCE_MS * others + 1);
+            self.enter(self.now + delay, Happening::Announce(from));
         }
     }
 
@@ -326,10 +331,8 @@ impl World {
                 self.send(no, out.into_iter().collect());
             }
             let sessions = self.peers[no].sessions();
-            if let Some(other) = self.dice.pick(&sessions) {
-                let out = self.peers[no].ask_for_keys(*other, self.now);
-                self.send(no, out.into_iter().collect());
-            }
+            let out = self.peers[no].ask_for_keys(&sessions, self.now, &mut self.dice);
+            self.send(no, out.into_iter().collect());
         }
     }
 

@@ -1,13 +1,13 @@
 //! Whatever the network does, everyone ends with the same room: every scenario, from several seeds.
 
 use ayni_sim::network::Conditions;
-use ayni_sim::scenarios::{SCENARIOS, Scenario, is_long, scenario};
+use ayni_sim::scenarios::{SCENARIOS, Scenario, scenario};
 use ayni_sim::verdict;
 use proptest::prelude::*;
 
-fn converges(name: &str, seeds: u64) {
+fn converges(name: &str) {
     let scenario = scenario(name).expect("in the table");
-    for seed in 0..seeds {
+    for seed in 0..scenario.tested {
         if let Err(failure) = verdict::run(scenario, seed) {
             panic!("{failure}");
         }
@@ -16,46 +16,46 @@ fn converges(name: &str, seeds: u64) {
 
 /// A test for each scenario, so that they run at once and a failure says which it is.
 macro_rules! scenarios {
-    ($($test:ident: $name:literal, $seeds:literal;)*) => {
+    ($($test:ident: $name:literal;)*) => {
         $(#[test]
         fn $test() {
-            converges($name, $seeds);
+            converges($name);
         })*
 
         #[test]
         fn every_scenario_is_tested() {
             let tested = [$($name),*];
-            let missing: Vec<_> =
-                SCENARIOS.iter().filter(|it| !is_long(it)).map(|it| it.name).filter(|it| !tested.contains(it)).collect();
+            let short = SCENARIOS.iter().filter(|it| it.tested > 0).map(|it| it.name);
+            let missing: Vec<_> = short.filter(|it| !tested.contains(it)).collect();
             assert!(missing.is_empty(), "{missing:?}");
         }
     };
 }
 
 scenarios! {
-    five_peers_on_a_good_network: "calm", 3;
-    two_parties_whatever_is_lost_repeated_and_shuffled: "two", 12;
-    five_parties_whatever_is_lost_repeated_and_shuffled: "five", 10;
-    a_direct_room_that_both_sides_found: "direct", 8;
-    without_any_live_message: "silent-gossip", 4;
-    hazard_21_a_network_that_parts_and_heals: "parted", 8;
-    hazard_20_peers_that_stop_at_any_moment: "restarts", 8;
-    newcomers_while_connections_drop: "newcomers", 3;
-    the_founder_is_gone_for_good: "founder-gone", 6;
-    members_leave: "leavers", 8;
-    wall_clocks_are_wrong: "wrong-clocks", 5;
-    a_crowd_with_few_neighbors_each: "crowd", 2;
-    hazard_9_members_and_admins_are_removed: "removals", 10;
-    hazard_5_siblings_and_rings_change_nothing: "siblings", 10;
-    hazard_14_who_was_removed_comes_back_by_a_new_invite_only: "readmitted", 10;
-    invites_are_ended_while_some_come_with_them: "revoked", 10;
-    the_room_is_set_up_at_once: "settings", 10;
-    newcomers_read_nothing_that_was_said_without_them: "from-joining", 10;
-    hazard_26_slow_peers_hold_up_nobody: "slow", 6;
-    hazard_1_two_branches_of_logs: "liars-fork", 10;
-    hazard_26_peers_that_serve_what_is_wrong_or_nothing: "liars-serve", 10;
-    hazard_4_liars_go_on_after_their_removal: "liars-stay", 10;
-    all_of_it_among_sixteen: "storm", 2;
+    five_peers_on_a_good_network: "calm";
+    two_parties_whatever_is_lost_repeated_and_shuffled: "two";
+    five_parties_whatever_is_lost_repeated_and_shuffled: "five";
+    a_direct_room_that_both_sides_found: "direct";
+    without_any_live_message: "silent-gossip";
+    hazard_21_a_network_that_parts_and_heals: "parted";
+    hazard_20_peers_that_stop_at_any_moment: "restarts";
+    newcomers_while_connections_drop: "newcomers";
+    the_founder_is_gone_for_good: "founder-gone";
+    members_leave: "leavers";
+    wall_clocks_are_wrong: "wrong-clocks";
+    a_crowd_with_few_neighbors_each: "crowd";
+    hazard_9_members_and_admins_are_removed: "removals";
+    hazard_5_siblings_and_rings_change_nothing: "siblings";
+    hazard_14_who_was_removed_comes_back_by_a_new_invite_only: "readmitted";
+    invites_are_ended_while_some_come_with_them: "revoked";
+    the_room_is_set_up_at_once: "settings";
+    newcomers_read_nothing_that_was_said_without_them: "from-joining";
+    hazard_26_slow_peers_hold_up_nobody: "slow";
+    hazard_1_two_branches_of_logs: "liars-fork";
+    hazard_26_peers_that_serve_what_is_wrong_or_nothing: "liars-serve";
+    hazard_4_liars_go_on_after_their_removal: "liars-stay";
+    all_of_it_among_sixteen: "storm";
 }
 
 #[test]

@@ -52,8 +52,8 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "sim",
-        options: "[--seeds N] [--help]",
-        about: "the simulator; options go to it as they are",
+        options: "[--scenario NAME] [--seeds N]",
+        about: "the simulator, without options its long set (hours), into docs/results",
         run: measure::sim,
     },
     Task {

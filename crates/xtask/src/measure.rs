@@ -54,11 +54,16 @@ pub(crate) fn bench(options: &[String]) -> Result<()> {
     results.finish()
 }
 
-/// Runs the simulator.
+/// Runs the simulator: without options the long set, which takes hours.
 pub(crate) fn sim(options: &[String]) -> Result<()> {
     let mut command = cargo(&["run", "--release", "-p", "ayni-sim", "--"]);
     command.args(options);
-    run(command)
+    if options.iter().any(|option| option == "--help") {
+        return run(command);
+    }
+    let mut results = Results::open("sim", "sim")?;
+    results.run(command, is_no_build_noise)?;
+    results.finish()
 }
 
 /// Reads the number that follows an option.

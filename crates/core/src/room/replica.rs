@@ -337,8 +337,8 @@ impl Room {
         Ok(accepted)
     }
 
-    /// Lets others depend on what a proof of a fork declares void, and on what that introduced, before the proof is taken in: it may
-    /// depend on that itself, and so may what its author stated before.
+    /// Lets others depend on what a proof of a fork declares void, and on what that introduced, before
+    /// the proof is taken in: it may depend on that itself, and so may what its author stated before.
     fn waive_declared(&mut self, event: &Event) {
         if self.control.contains_key(&event.id()) || !self.members.may_write(&event.log()) {
             return;

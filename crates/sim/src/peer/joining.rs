@@ -1,5 +1,7 @@
 //! Joining by an invite, and handing over epoch secrets.
 
+use std::collections::BTreeSet;
+
 use ayni_core::clock::Millis;
 use ayni_core::epoch::EpochSecret;
 use ayni_core::id::{AccountId, EpochId, PeerId};
@@ -23,13 +25,56 @@ const MAX_KEYS_PAUSE_MS: Millis = 60_000;
 /// seconds to spread.
 const DOUBT_MS: Millis = 30_000;
 
+/// Asking several peers for the same, one after the other, and again after growing pauses.
+#[derive(Debug, Clone)]
+pub(super) struct Round {
+    asked: BTreeSet<PeerNo>,
+    /// When the next round begins.
+    at: Millis,
+    pause: Millis,
+    longest: Millis,
+}
+
+impl Round {
+    pub(super) fn new(longest: Millis) -> Self {
+        Self { asked: BTreeSet::new(), at: 0, pause: FIRST_PAUSE_MS, longest }
+    }
+
+    /// Returns whom to ask now, if anyone.
+    fn next(&mut self, peers: &[PeerNo], now: Millis, dice: &mut Dice) -> Option<PeerNo> {
+        if now < self.at {
+            return None;
+        }
+        let left = peers.iter().filter(|no| !self.asked.contains(no)).copied();
+        let left: Vec<PeerNo> = left.collect();
+        let chosen = dice.pick(&left).copied();
+        match chosen {
+            Some(no) => {
+                self.asked.insert(no);
+            }
+            None if !peers.is_empty() => {
+                self.asked.clear();
+                self.at = now + self.pause;
+                self.pause = (self.pause * 2).min(self.longest);
+            }
+            None => {}
+        }
+        chosen
+    }
+}
+
+impl Default for Round {
+    fn default() -> Self {
+        Self::new(MAX_PAUSE_MS)
+    }
+}
+
 impl Peer {
     /// Is given an invite; from now on it wants to join.
     pub fn give(&mut self, invited: Invited) {
         self.invited = Some(invited);
         self.renewed = true;
-        self.asks = (0, FIRST_PAUSE_MS);
-        self.asked.clear();
+        self.asks = Round::new(MAX_PAUSE_MS);
     }
 
     /// Returns the invite that it was given last.
@@ -81,21 +126,7 @@ impl Peer {
         now: Millis,
         dice: &mut Dice,
     ) -> Option<Outgoing> {
-        let left: Vec<PeerNo> =
-            connected.iter().filter(|no| !self.asked.contains(no)).copied().collect();
-        let Some(admitter) = dice.pick(&left).copied() else {
-            let (at, pause) = &mut self.asks;
-            if now >= *at && !connected.is_empty() {
-                *at = now + *pause;
-                *pause = (*pause * 2).min(MAX_PAUSE_MS);
-                self.asked.clear();
-            }
-            return None;
-        };
-        if now < self.asks.0 {
-            return None;
-        }
-        self.asked.insert(admitter);
+        let admitter = self.asks.next(connected, now, dice)?;
         let Invited { room, secret } = self.invited.as_ref()?;
         let (device, _) = self.others.get(&admitter)?;
         let cert = self.me.cert.clone();
@@ -209,21 +240,26 @@ impl Peer {
         vec![]
     }
 
-    /// Asks `other` for the secrets that are missing here, if any are and it is time.
-    pub fn ask_for_keys(&mut self, other: PeerNo, now: Millis) -> Option<Outgoing> {
+    /// Asks one of those it has sessions with for the secrets that are missing here, if any are and
+    /// it is time.
+    pub fn ask_for_keys(
+        &mut self,
+        sessions: &[PeerNo],
+        now: Millis,
+        dice: &mut Dice,
+    ) -> Option<Outgoing> {
         let mut epochs = self.room()?.missing_secrets();
         epochs.truncate(MAX_EPOCHS);
         let running = self.running.as_mut()?;
-        let (missing, at, pause) = &mut running.lacking;
+        let (missing, round) = &mut running.lacking;
         if *missing != epochs {
-            (*missing, *at, *pause) = (epochs, now, FIRST_PAUSE_MS);
+            (*missing, *round) = (epochs, Round::new(MAX_KEYS_PAUSE_MS));
         }
-        if missing.is_empty() || now < *at {
+        if missing.is_empty() {
             return None;
         }
         // Some may be lost with those who minted them.
-        *at = now + *pause;
-        *pause = (*pause * 2).min(MAX_KEYS_PAUSE_MS);
+        let other = round.next(sessions, now, dice)?;
         let request = KeysRequest { epochs: missing.clone() };
         Some(Outgoing { to: other, packet: Packet::Keys(wire::encode(&request)) })
     }
