@@ -82,8 +82,10 @@ async fn restore(inner: &Arc<Inner>) -> Result<()> {
         }
         let room = RoomHandle::restore(stored.room, inner.me(), &loaded, inner.now());
         inner.add_room(&room);
-        // Earlier versions kept none of those that came wrapped.
-        room.keep_secrets(inner).await?;
+        // Earlier versions kept none of those that came wrapped. Only search lacks them.
+        if let Err(error) = room.keep_secrets(inner).await {
+            tracing::warn!("secrets of earlier epochs could not be kept: {error}");
+        }
     }
     let place = tip::place_of(&inner.folder.database());
     if inner.config().place != place {

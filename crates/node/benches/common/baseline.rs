@@ -69,7 +69,7 @@ pub async fn stream(bytes: u64) -> Result<Duration> {
     let connection = near.connect(address, ALPN).await?;
     let start = Instant::now();
     let mut send = connection.open_uni().await?;
-    let chunk = [7; 64 * 1024];
+    let chunk = vec![7; 64 * 1024];
     let mut left = bytes;
     while left > 0 {
         let part = usize::try_from(left).unwrap_or(usize::MAX).min(chunk.len());

@@ -160,7 +160,7 @@ fn newcomer(
     let mut newcomer = Child::start(&["join", &path, &ticket, &all, index])?;
     let shown = newcomer.line()?;
     let held_ms: f64 = newcomer.line()?.parse()?;
-    let (load, cpu) = (meter.read()?, newcomer.time()? + server.time()? - spent);
+    let (load, cpu) = (meter.read()?, newcomer.time()? + server.time()?.saturating_sub(spent));
     std::thread::sleep(Duration::from_millis(300));
     let udp = net::loopback_bytes()?.saturating_sub(before);
     after(&mut newcomer)?;

@@ -15,6 +15,7 @@
 //! Source: SQLite's document "FTS5", 4.4 (contentless tables), 6 (commands).
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use ayni_core::chat::Chat;
 use ayni_core::epoch::EpochSecret;
@@ -136,13 +137,16 @@ impl Keys {
         room: i64,
         epoch: EpochId,
     ) -> Result<Option<&EpochSecret>> {
-        if !self.secrets.contains_key(&(room, epoch)) {
-            let mut select =
-                db.prepare_cached("SELECT secret FROM secrets WHERE room = ?1 AND epoch = ?2")?;
-            let secret = select.query_row(params![room, epoch.0], |row| row.get(0)).optional()?;
-            self.secrets.insert((room, epoch), secret.map(EpochSecret::new));
-        }
-        Ok(self.secrets.get(&(room, epoch)).and_then(Option::as_ref))
+        let known = match self.secrets.entry((room, epoch)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                let mut select =
+                    db.prepare_cached("SELECT secret FROM secrets WHERE room = ?1 AND epoch = ?2")?;
+                let secret = select.query_row(params![room, epoch.0], |row| row.get(0));
+                unknown.insert(secret.optional()?.map(EpochSecret::new))
+            }
+        };
+        Ok(known.as_ref())
     }
 }
 

@@ -123,8 +123,8 @@ fn run(mut state: State, mut jobs: mpsc::Receiver<Job>) {
     state.end();
 }
 
-/// Waits for a job until `due`. None: that time has come.
-fn receive(jobs: &mut mpsc::Receiver<Job>, due: Instant) -> Option<Option<Job>> {
+/// Waits for a job until `due`; pending where that time has come.
+fn receive(jobs: &mut mpsc::Receiver<Job>, due: Instant) -> Poll<Option<Job>> {
     struct Unpark(Thread);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {
@@ -133,12 +133,10 @@ fn receive(jobs: &mut mpsc::Receiver<Job>, due: Instant) -> Option<Option<Job>> 
     }
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     loop {
-        if let Poll::Ready(job) = jobs.poll_recv(&mut Context::from_waker(&waker)) {
-            return Some(job);
-        }
+        let job = jobs.poll_recv(&mut Context::from_waker(&waker));
         let left = due.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return None;
+        if job.is_ready() || left.is_zero() {
+            return job;
         }
         thread::park_timeout(left);
     }
@@ -184,8 +182,8 @@ impl State {
             // After the end was told, nothing is begun any more.
             let Some(due) = due.filter(|_| !jobs.is_closed()) else { return jobs.blocking_recv() };
             match receive(jobs, due) {
-                Some(job) => return job,
-                None => self.index(jobs),
+                Poll::Ready(job) => return job,
+                Poll::Pending => self.index(jobs),
             }
         }
     }

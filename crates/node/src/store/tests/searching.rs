@@ -68,7 +68,7 @@ async fn found(store: &Store, search: Search) -> Vec<Event> {
     for limit in [1, 3] {
         let (mut paged, mut before) = (Vec::new(), search.before);
         loop {
-            let page = Search { limit, before, ..search.clone() };
+            let page = Search { before, limit, ..search.clone() };
             let page = store.search(page).await.expect("reads").events;
             assert!(page.len() <= limit);
             let Some((_, last)) = page.last() else { break };
