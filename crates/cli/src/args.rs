@@ -84,10 +84,21 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: InviteCommand,
     },
+    /// Show what a ticket invites to, and who invites, without joining
+    Look {
+        /// The ticket, as an inviter sent it
+        ticket: String,
+        /// Seconds to wait for a member of the room
+        #[arg(long, value_name = "SECONDS", default_value_t = JOIN_WAIT_S, value_parser = seconds())]
+        wait: u64,
+    },
     /// Join a room with a ticket
     Join {
         /// The ticket, as an inviter sent it
         ticket: String,
+        /// Do not show what it invites to, and do not ask
+        #[arg(long, short)]
+        yes: bool,
         /// Seconds to wait until the room is here
         #[arg(long, value_name = "SECONDS", default_value_t = JOIN_WAIT_S, value_parser = seconds())]
         wait: u64,

@@ -72,7 +72,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Invite { command: InviteCommand::Revoke { room, invite } }) => {
             invite::revoke(session, &room, &invite).await
         }
-        Some(Command::Join { ticket, wait }) => room::join(session, &ticket, wait).await,
+        Some(Command::Look { ticket, wait }) => room::look(session, &ticket, wait).await,
+        Some(Command::Join { ticket, yes, wait }) => room::join(session, &ticket, yes, wait).await,
         Some(Command::Leave { room, yes }) => room::leave(session, &room, yes).await,
         Some(Command::Members { room }) => room::members(session, &room).await,
         Some(Command::Say { room, text }) => say::say(session, &room, text).await,

@@ -48,6 +48,8 @@ const DETAILS: &[&str] = &[
 ];
 const INVITATION: &[&str] =
     &["expires", "invite", "inviter", "name", "open", "role", "used", "uses"];
+const LOOK: &[&str] =
+    &["expires", "history", "inviter", "inviter_name", "members", "name", "role", "room", "topic"];
 const MESSAGE: &[&str] = &["author", "device", "event", "kind", "name", "room", "text", "time"];
 
 /// Asserts that the objects have exactly these keys, that only `nullable` ones are null, and that
@@ -131,6 +133,7 @@ fn keys_of_commands_between_two_nodes() {
     ayni(&host, &["room", "create", "family"]).ok();
     let ticket = ayni(&host, &["room", "invite", "family"]).ok();
     let run = |args: &[&str]| ayni(&guest, &[args, &["--json"]].concat()).json();
+    check("ayni look", &run(&["look", &ticket]), LOOK, &[]);
     check("ayni join", &run(&["join", &ticket]), ROOM, &[]);
     check("ayni dm", &run(&["dm", host_node.account_id(), "hi"]), &["event", "room"], &[]);
     let peer = &["lan", "name", "path", "peer_id", "rtt_ms"];

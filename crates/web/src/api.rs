@@ -312,7 +312,7 @@ pub struct Named {
     pub name: String,
 }
 
-/// Body of `POST /api/v1/join`.
+/// Body of `POST /api/v1/join` and `POST /api/v1/look`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Join {

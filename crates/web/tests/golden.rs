@@ -3,8 +3,8 @@
 use ayni::{AccountId, EventId, InviteKey, PeerId, Role, RoomId};
 use ayni_web::api::{
     Address, Direct, Done, ErrorCode, ErrorDetail, Event, Failure, Finding, GiveRole, History, Id,
-    Invitation, Invite, Join, Member, Message, MessageKind, Named, Peer, PeerPath, Person, Posted,
-    PostedDirect, PostedRoom, Remove, Revoke, Room, RoomDetails, RoomRef, Service, Setting,
+    Invitation, Invite, Join, Look, Member, Message, MessageKind, Named, Peer, PeerPath, Person,
+    Posted, PostedDirect, PostedRoom, Remove, Revoke, Room, RoomDetails, RoomRef, Service, Setting,
     Standing, Status, Text, Ticket,
 };
 use serde::Serialize;
@@ -95,6 +95,20 @@ fn rooms() {
     golden(&Standing::Left, r#""left""#);
     golden(&History::FromJoining, r#""from-joining""#);
     golden(&RoomRef { room: ROOM, name: name() }, r#"{"room":"R","name":"den"}"#);
+    golden(
+        &Look {
+            room: ROOM,
+            name: name(),
+            topic: "bread".into(),
+            inviter: ACCOUNT,
+            inviter_name: "Rosa".into(),
+            members: 3,
+            role: Role::Reader,
+            history: History::FromJoining,
+            expires: 1,
+        },
+        r#"{"room":"R","name":"den","topic":"bread","inviter":"A","inviter_name":"Rosa","members":3,"role":"reader","history":"from-joining","expires":1}"#,
+    );
     golden(
         &Ticket { ticket: "ayniabc".into(), invite: INVITE },
         r#"{"ticket":"ayniabc","invite":"I"}"#,

@@ -1,10 +1,13 @@
-//! Rooms: `room create`, `room list`, `room show`, `room set`, `join`, `leave`, `members`.
+//! Rooms: `room create`, `room list`, `room show`, `room set`, `look`, `join`, `leave`, `members`.
 
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use ayni::Role;
 use ayni_web::Client;
-use ayni_web::api::{History, Member, Room, RoomDetails, RoomRef, Setting, Standing};
+use ayni_web::api::{
+    ErrorCode, History, Look, Member, Room, RoomDetails, RoomRef, Setting, Standing,
+};
 use clap::ValueEnum as _;
 
 use crate::args::SettingKey;
@@ -15,6 +18,10 @@ use crate::session::{Need, Session};
 
 /// The roles that a setting can ask for at least.
 const ASKED: [Role; 3] = [Role::Member, Role::Admin, Role::Founder];
+
+/// How long joining waits, in seconds, for someone who tells what the ticket is for: members that are
+/// online answer within one.
+const LOOK_S: u64 = 8;
 
 /// Creates a room.
 pub(crate) async fn create(session: &mut Session, name: &str) -> anyhow::Result<()> {
@@ -76,16 +83,70 @@ pub(crate) async fn set(
         .await
 }
 
-/// Joins a room and waits until it is here.
-pub(crate) async fn join(session: &mut Session, ticket: &str, wait: u64) -> anyhow::Result<()> {
-    // Found out before a folder is made or anyone is asked.
-    ticket.parse::<ayni::Ticket>().map_err(|why| failure(Code::Invalid, why.to_string()))?;
+/// Shows what a ticket invites to.
+pub(crate) async fn look(session: &mut Session, ticket: &str, wait: u64) -> anyhow::Result<()> {
+    check_ticket(ticket)?;
     session
         .with_node(Need::Network, async |node, out| {
+            let told = node.client.look(ticket, Duration::from_secs(wait)).await?;
+            Ok(out.result(&told, &look_lines(&told))?)
+        })
+        .await
+}
+
+/// Joins a room and waits until it is here. At a terminal it shows first what the ticket invites to, and
+/// asks.
+pub(crate) async fn join(
+    session: &mut Session,
+    ticket: &str,
+    yes: bool,
+    wait: u64,
+) -> anyhow::Result<()> {
+    check_ticket(ticket)?;
+    let asks = !yes && !session.out.is_json() && std::io::stdin().is_terminal();
+    session
+        .with_node(Need::Network, async |node, out| {
+            if asks {
+                let shown = node.client.look(ticket, Duration::from_secs(wait.min(LOOK_S))).await;
+                let question = match shown {
+                    Ok(told) => format!("{}\nJoin?", look_lines(&told)),
+                    Err(error) if error.code == ErrorCode::Unreachable => {
+                        "No member can be asked now what this ticket is for. Join all the same?"
+                            .into()
+                    }
+                    Err(error) => return Err(error.into()),
+                };
+                ask::confirm(question, false).await?;
+            }
             let room = node.client.join(ticket, Duration::from_secs(wait)).await?;
             Ok(out.result(&room, &format!("joined {}", room_words(&room)))?)
         })
         .await
+}
+
+/// Finds a mistyped ticket before a folder is made or anyone is asked.
+fn check_ticket(ticket: &str) -> anyhow::Result<()> {
+    let parsed = ticket.trim().parse::<ayni::Ticket>();
+    parsed.map(drop).map_err(|why| failure(Code::Invalid, why.to_string()))
+}
+
+fn look_lines(told: &Look) -> String {
+    let mut lines = format!(
+        "{}, with {}\n{} ({}) invites you as a {}",
+        clean(&told.name),
+        count(u64::from(told.members), "member"),
+        clean(&told.inviter_name),
+        short(&told.inviter),
+        told.role,
+    );
+    if !told.topic.is_empty() {
+        lines.push_str(&format!("\nabout: {}", clean(&told.topic)));
+    }
+    lines.push_str(match told.history {
+        History::FromStart => "\nyou may read all that was said before",
+        History::FromJoining => "\nyou may read what is said after you joined",
+    });
+    lines
 }
 
 /// Leaves a room, after asking.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::{
-    ErrorCode, ErrorDetail, Event, Finding, History, Id, Invitation, Invite, Member, Message,
+    ErrorCode, ErrorDetail, Event, Finding, History, Id, Invitation, Invite, Look, Member, Message,
     MessageKind, Peer, PeerPath, Person, Room, RoomDetails, RoomRef, Service, Setting, Standing,
     Ticket,
 };
@@ -113,6 +113,22 @@ impl From<ayni::InviteInfo> for Invitation {
             used: info.used,
             expires: info.expires_ms,
             open: info.open,
+        }
+    }
+}
+
+impl From<ayni::InvitationInfo> for Look {
+    fn from(told: ayni::InvitationInfo) -> Self {
+        Self {
+            room: told.room,
+            name: told.name,
+            topic: told.topic,
+            inviter: told.inviter,
+            inviter_name: told.inviter_name,
+            members: told.members,
+            role: told.role,
+            history: told.history.into(),
+            expires: told.expires_ms,
         }
     }
 }

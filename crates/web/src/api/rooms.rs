@@ -127,6 +127,32 @@ pub struct Invitation {
     pub open: bool,
 }
 
+/// What a ticket invites to, as a member of the room says it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Look {
+    /// The room.
+    #[serde(with = "text")]
+    pub room: RoomId,
+    /// Its name.
+    pub name: String,
+    /// What it is about; empty where nobody said.
+    pub topic: String,
+    /// Who invites.
+    #[serde(with = "text")]
+    pub inviter: AccountId,
+    /// The inviter's name.
+    pub inviter_name: String,
+    /// How many accounts are members.
+    pub members: u32,
+    /// What one joins as.
+    #[serde(with = "text")]
+    pub role: Role,
+    /// What one may read of what was said before.
+    pub history: History,
+    /// When the ticket expires, Unix milliseconds.
+    pub expires: u64,
+}
+
 /// One member of a room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {

@@ -79,6 +79,12 @@ impl Client {
         self.post(&["rooms", room, "revoke"], &body).await
     }
 
+    /// Asks what a ticket invites to, without joining; waits for a member up to `wait`.
+    pub async fn look(&self, ticket: &str, wait: Duration) -> Result<api::Look> {
+        let body = api::Join { ticket: ticket.to_owned(), wait_s: whole_seconds(wait) };
+        self.send(Method::POST, &["look"], &body, wait.saturating_add(GRACE)).await
+    }
+
     /// Joins by a ticket and waits, up to `wait` rounded up to a second, until the room can be used.
     /// Later than that is `Unreachable`, and joining goes on while the node runs.
     pub async fn join(&self, ticket: &str, wait: Duration) -> Result<api::RoomRef> {

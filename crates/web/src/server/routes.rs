@@ -39,6 +39,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/rooms/{room}/person", get(person))
         .route("/api/v1/rooms/{room}/role", post(give_role))
         .route("/api/v1/rooms/{room}/remove", post(remove))
+        .route("/api/v1/look", post(look))
         .route("/api/v1/join", post(join))
         .route("/api/v1/dm", post(dm))
         .route("/api/v1/broadcast", post(broadcast))
@@ -146,20 +147,27 @@ async fn revoke(
     Ok(Json(revoked.ok_or_else(gone)?.into()))
 }
 
+async fn look(State(app): Shared, JsonBody(body): JsonBody<api::Join>) -> Result<Json<api::Look>> {
+    let (ticket, wait) = ticket(&body)?;
+    Ok(Json(app.node.look(&ticket, wait).await?.into()))
+}
+
 async fn join(
     State(app): Shared,
     JsonBody(body): JsonBody<api::Join>,
 ) -> Result<Json<api::RoomRef>> {
+    let (ticket, wait) = ticket(&body)?;
+    Ok(Json(app.node.join(&ticket, wait).await?.into()))
+}
+
+fn ticket(body: &api::Join) -> Result<(Ticket, Duration)> {
     if body.wait_s > MAX_SECONDS {
         return Err(Failure::invalid(format!("wait_s is to be {MAX_SECONDS} at most")));
     }
-    let ticket: Ticket = body
-        .ticket
-        .trim()
-        .parse()
-        .map_err(|error: <Ticket as FromStr>::Err| Failure::invalid(error.to_string()))?;
-    let room = app.node.join(&ticket, Duration::from_secs(body.wait_s)).await?;
-    Ok(Json(room.into()))
+    let ticket = body.ticket.trim().parse();
+    let ticket =
+        ticket.map_err(|error: <Ticket as FromStr>::Err| Failure::invalid(error.to_string()))?;
+    Ok((ticket, Duration::from_secs(body.wait_s)))
 }
 
 async fn leave(State(app): Shared, Room(room): Room) -> Result<Json<api::Done>> {

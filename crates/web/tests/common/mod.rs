@@ -35,6 +35,7 @@ pub const ROUTES: [(&str, &str, &str); 27] = [
     ("GET", "/api/v1/rooms/x/person?who=Rosa", ""),
     ("POST", "/api/v1/rooms/x/role", r#"{"who":"Rosa","role":"admin"}"#),
     ("POST", "/api/v1/rooms/x/remove", r#"{"who":"Rosa"}"#),
+    ("POST", "/api/v1/look", r#"{"ticket":"ayni"}"#),
     ("POST", "/api/v1/join", r#"{"ticket":"ayni"}"#),
     ("POST", "/api/v1/dm", r#"{"who":"x","text":"hello"}"#),
     ("POST", "/api/v1/broadcast", r#"{"text":"hello"}"#),
