@@ -62,7 +62,8 @@ struct Restored {
     b: Node,
     saved: TempDir,
     room: RoomId,
-    _b: TempDir,
+    /// Kept as long as the node runs.
+    in_b: TempDir,
 }
 
 async fn set_back() -> Restored {
@@ -82,12 +83,12 @@ async fn set_back() -> Restored {
     node.say(room, "after").await.expect("says");
     show(&[&b], room, &["before", "after"]).await;
     stop(node).await;
-    Restored { a, b, saved, room, _b: in_b }
+    Restored { a, b, saved, room, in_b }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hazard_2_a_restored_backup_hears_of_its_own_logs_before_it_writes() {
-    let Restored { b, saved, room, .. } = set_back().await;
+    let Restored { b, saved, room, in_b: _in_b, .. } = set_back().await;
     let offline = start_alone(&saved).await;
     let refused = offline.say(room, "twice").await.expect_err("nobody was asked");
     assert_eq!(refused.kind(), ErrorKind::Unreachable);
@@ -114,7 +115,7 @@ async fn hazard_2_a_restored_backup_hears_of_its_own_logs_before_it_writes() {
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
 async fn hazard_2_a_folder_set_back_in_its_place_hears_of_its_own_logs_before_it_writes() {
-    let Restored { a, b, saved, room, .. } = set_back().await;
+    let Restored { a, b, saved, room, in_b: _in_b } = set_back().await;
     // As when a whole machine is set back: the same files, with what they had in them then.
     let database = std::fs::read(saved.path().join("ayni.db")).expect("reads");
     std::fs::write(a.path().join("ayni.db"), database).expect("written");
@@ -129,7 +130,7 @@ async fn hazard_2_a_folder_set_back_in_its_place_hears_of_its_own_logs_before_it
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hazard_1_a_device_that_was_copied_is_told_and_shut_out() {
-    let Restored { a, b, saved, room, .. } = set_back().await;
+    let Restored { a, b, saved, room, in_b: _in_b } = set_back().await;
     // The copy believes that it is in its old place, and that nobody is online.
     let settings = std::fs::read_to_string(saved.path().join("config.json")).expect("reads");
     stop(start_alone(&saved).await).await;

@@ -140,7 +140,8 @@ fn look_lines(told: &Look) -> String {
         told.role,
     );
     if !told.topic.is_empty() {
-        lines.push_str(&format!("\nabout: {}", clean(&told.topic)));
+        lines.push_str("\nabout: ");
+        lines.push_str(&clean(&told.topic));
     }
     lines.push_str(match told.history {
         History::FromStart => "\nyou may read all that was said before",
