@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ayni::service::ServiceLimits;
 use ayni::{Network, Role};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
@@ -246,8 +247,8 @@ pub(crate) enum RoomCommand {
         /// How long it can be used: 30m, 12h, 7d
         #[arg(long, value_name = "TIME", default_value = "7d", value_parser = lasting)]
         expires: Duration,
-        /// What who joins with it may do: member, or reader, who cannot write
-        #[arg(long, value_name = "ROLE", default_value_t = Role::Member, value_parser = joining)]
+        /// What who joins with it is; a reader cannot write
+        #[arg(long, value_name = "ROLE", default_value_t = Role::Member, value_parser = joining())]
         role: Role,
         /// Draw it as a QR code as well
         #[arg(long)]
@@ -279,16 +280,16 @@ pub(crate) enum MemberCommand {
     Promote {
         #[command(flatten)]
         member: InRoom,
-        /// The role: member, admin or founder [default: the next one]
-        #[arg(long, value_name = "ROLE", value_parser = raised)]
+        /// The role [default: the next one, up to admin]
+        #[arg(long, value_name = "ROLE", value_parser = raised())]
         to: Option<Role>,
     },
     /// Give someone a lower role
     Demote {
         #[command(flatten)]
         member: InRoom,
-        /// The role: reader, member or admin [default: the next one]
-        #[arg(long, value_name = "ROLE", value_parser = lowered)]
+        /// The role [default: the next one]
+        #[arg(long, value_name = "ROLE", value_parser = lowered())]
         to: Option<Role>,
     },
     /// Remove someone: they read nothing that is said from now on, and nothing they say counts
@@ -401,24 +402,22 @@ fn timeout() -> clap::builder::RangedU64ValueParser {
     clap::value_parser!(u64).range(1..=LONGEST_WAIT_S)
 }
 
-fn joining(text: &str) -> Result<Role, String> {
-    role(text, &[Role::Reader, Role::Member])
+fn joining() -> impl TypedValueParser<Value = Role> {
+    role(&[Role::Member, Role::Reader])
 }
 
-fn raised(text: &str) -> Result<Role, String> {
-    role(text, &[Role::Member, Role::Admin, Role::Founder])
+fn raised() -> impl TypedValueParser<Value = Role> {
+    role(&[Role::Member, Role::Admin, Role::Founder])
 }
 
-fn lowered(text: &str) -> Result<Role, String> {
-    role(text, &[Role::Reader, Role::Member, Role::Admin])
+fn lowered() -> impl TypedValueParser<Value = Role> {
+    role(&[Role::Reader, Role::Member, Role::Admin])
 }
 
-fn role(text: &str, of: &[Role]) -> Result<Role, String> {
-    let found = of.iter().copied().find(|role| role.as_str() == text);
-    found.ok_or_else(|| {
-        let names: Vec<&str> = of.iter().map(|role| role.as_str()).collect();
-        format!("it can be {}", crate::output::or(&names))
-    })
+/// Takes one of some roles, which shells complete.
+fn role(of: &[Role]) -> impl TypedValueParser<Value = Role> {
+    let names = PossibleValuesParser::new(of.iter().map(|role| role.as_str()));
+    names.try_map(|name| name.parse::<Role>())
 }
 
 fn lasting(text: &str) -> Result<Duration, String> {

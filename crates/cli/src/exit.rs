@@ -127,7 +127,16 @@ fn one_line(error: &clap::Error) -> String {
         _ => text.split("\n\n").next().unwrap_or(&text),
     };
     let what = paragraph.strip_prefix("error: ").unwrap_or(paragraph);
-    format!("{} (see `ayni --help`)", what.trim())
+    format!("{} (see `{} --help`)", what.trim(), command_of(&text))
+}
+
+/// Returns the command that clap's usage line is about: `ayni room set`.
+fn command_of(text: &str) -> String {
+    let usage = text.lines().find_map(|line| line.trim().strip_prefix("Usage: "));
+    let words = usage.unwrap_or("ayni").split(' ');
+    let command: Vec<&str> =
+        words.take_while(|word| word.starts_with(|c: char| c.is_ascii_lowercase())).collect();
+    command.join(" ")
 }
 
 /// Finds the code: the outermost error that has one decides.
@@ -182,7 +191,16 @@ mod tests {
             let error = Cli::try_parse_from(line.split(' ')).expect_err(line);
             let told = one_line(&error);
             assert!(!told.starts_with("error"), "{told}");
-            assert!(told.len() > 30 && told.ends_with("(see `ayni --help`)"), "{told}");
+            assert!(told.len() > 30 && told.ends_with(" --help`)"), "{told}");
+        }
+        for (line, command) in [
+            ("ayni nonsense", "ayni"),
+            ("ayni room", "ayni room"),
+            ("ayni member promote family", "ayni member promote"),
+        ] {
+            let error = Cli::try_parse_from(line.split(' ')).expect_err(line);
+            let told = one_line(&error);
+            assert!(told.ends_with(&format!("(see `{command} --help`)")), "{told}");
         }
     }
 

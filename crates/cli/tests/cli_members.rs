@@ -261,7 +261,7 @@ fn in_a_conversation_of_two_nobody_is_removed() {
     let line = ana.ayni(&["member", "remove", room, beto.account_id()]).fails(4);
     assert!(line.contains("conversation of two"), "{line}");
     ana.ayni(&["member", "demote", room, beto.account_id()]).fails(4);
-    assert_eq!(ana.ayni(&["room", "show", room, "--json"]).one()["direct"], true);
+    assert_eq!(ana.ayni(&["room", "show", room, "--json"]).one()["kind"], "direct");
 }
 
 #[test]

@@ -33,8 +33,8 @@ const STATUS: &[&str] = &[
     "version",
 ];
 const DETAILS: &[&str] = &[
-    "direct",
     "history",
+    "kind",
     "members",
     "name",
     "role",

@@ -1,5 +1,6 @@
-//! Hosts in network namespaces on one bridge, which this test makes and removes: they find each
-//! other by multicast DNS, with an id alone. Needs root; `cargo xtask lab` runs it.
+//! Hosts in network namespaces on a bridge, which this test makes and removes: they find each other by
+//! multicast DNS, with an id alone; and a room agrees again whose network fell in two. Needs root;
+//! `cargo xtask lab` runs it.
 
 mod support;
 
@@ -8,6 +9,9 @@ use std::process::Command;
 use serde_json::Value;
 use support::talk::{CONVERGE, size};
 use support::{DEADLINE, Output, Process, TempFolder, command, wait_until};
+
+/// Two bridges without a way between them: all hosts begin on the first.
+const SIDES: [&str; 2] = ["br0", "br1"];
 
 /// A bridge with hosts on it, in network namespaces of their own; removed when it is dropped.
 struct Lab {
@@ -21,15 +25,17 @@ impl Lab {
         let bridge = format!("{prefix}-bridge");
         let mut lab = Self { namespaces: Vec::new() };
         lab.add(&bridge)?;
-        ip(&["-n", &bridge, "link", "add", "br0", "type", "bridge", "mcast_snooping", "0"])?;
-        ip(&["-n", &bridge, "link", "set", "br0", "up"])?;
+        for side in SIDES {
+            ip(&["-n", &bridge, "link", "add", side, "type", "bridge", "mcast_snooping", "0"])?;
+            ip(&["-n", &bridge, "link", "set", side, "up"])?;
+        }
         for number in 1..=hosts {
             let host = format!("{prefix}-{number}");
             lab.add(&host)?;
             let port = format!("port{number}");
             let cable = ["link", "add", &port, "netns", &bridge, "type", "veth", "peer", "name"];
             ip(&[&cable[..], &["eth0", "netns", &host]].concat())?;
-            ip(&["-n", &bridge, "link", "set", &port, "master", "br0", "up"])?;
+            ip(&["-n", &bridge, "link", "set", &port, "master", SIDES[0], "up"])?;
             ip(&["-n", &host, "link", "set", "lo", "up"])?;
             ip(&["-n", &host, "link", "set", "eth0", "up"])?;
             lab.address(number, &format!("10.99.0.{number}/24"))?;
@@ -43,6 +49,13 @@ impl Lab {
         ip(&["-n", host, "address", "flush", "dev", "eth0", "scope", "global"])?;
         ip(&["-n", host, "address", "add", address, "dev", "eth0"])?;
         ip(&["-n", host, "route", "replace", "224.0.0.0/4", "dev", "eth0"])
+    }
+
+    /// Puts a host's cable into one of the two bridges.
+    fn plug(&self, number: usize, side: usize) {
+        let port = format!("port{number}");
+        let plugged = ip(&["-n", &self.namespaces[0], "link", "set", &port, "master", SIDES[side]]);
+        plugged.expect("a cable can be moved");
     }
 
     fn add(&mut self, namespace: &str) -> Result<(), String> {
@@ -183,6 +196,69 @@ fn a_changed_address_is_recovered_from() {
         let address = format!("10.99.0.{}/24", 100 + number);
         lab.address(1, &address).expect("the address can be changed");
     }
+}
+
+#[test]
+fn a_room_whose_network_falls_in_two_agrees_when_it_is_one_again() {
+    let Some(lab) = lab("part", 4) else { return };
+    let hosts = [1, 2, 3, 4].map(|number| Host::up(&lab, number));
+    let [founder, admin, other, member] = &hosts;
+    let made = founder.ayni(&["room", "create", "family", "--json"]).one();
+    let room = made["room"].as_str().expect("a room id");
+    let accounts = hosts.each_ref().map(|host| {
+        let id = host.ayni(&["id", "--json"]).one();
+        id["account_id"].as_str().expect("an account id").to_owned()
+    });
+    for host in &hosts[1..] {
+        let ticket = founder.ayni(&["room", "invite", room]).ok();
+        host.ayni(&["join", &ticket, "--wait", "50"]).ok();
+    }
+    for account in &accounts[1..3] {
+        founder.ayni(&["member", "promote", room, account]).ok();
+    }
+    let show = |hosts: &[&Host<'_>], roles: [Option<&str>; 4]| {
+        for host in hosts {
+            let mut shown = Vec::new();
+            let same = wait_until(CONVERGE, || {
+                let members = host.ayni(&["members", room, "--json"]).json();
+                let role = |account: &String| {
+                    let found = members.iter().find(|it| it["account_id"] == account.as_str());
+                    found.map(|it| it["role"].as_str().expect("a role").to_owned())
+                };
+                shown = accounts.iter().map(role).collect();
+                shown.iter().map(Option::as_deref).eq(roles)
+            });
+            assert!(same, "host {} shows {shown:?} instead of {roles:?}", host.number);
+        }
+    };
+    let (founds, may, plain) = (Some("founder"), Some("admin"), Some("member"));
+    show(&[founder, admin, other, member], [founds, may, may, plain]);
+
+    // The two admins are on different sides, each with one who hears what it does.
+    for number in [3, 4] {
+        lab.plug(number, 1);
+    }
+    admin.ayni(&["member", "remove", room, &accounts[2]]).fails(4);
+    other.ayni(&["member", "remove", room, &accounts[1]]).fails(4);
+    founder.ayni(&["member", "remove", room, &accounts[2]]).ok();
+    admin.ayni(&["say", room, "on one side"]).ok();
+    show(&[founder, admin], [founds, may, None, plain]);
+    founder.wait_texts(room, &["on one side"]);
+    other.ayni(&["member", "promote", room, &accounts[3]]).ok();
+    show(&[other, member], [founds, may, may, may]);
+    member.ayni(&["say", room, "on the other"]).ok();
+    other.wait_texts(room, &["on the other"]);
+    other.ayni(&["say", room, "by one who is out"]).ok();
+
+    for number in [3, 4] {
+        lab.plug(number, 0);
+    }
+    show(&[founder, admin, member], [founds, may, None, plain]);
+    show(&[other], [founds, may, None, plain]);
+    for host in [founder, admin, member] {
+        host.wait_texts(room, &["on one side", "on the other"]);
+    }
+    other.ayni(&["say", room, "still here?"]).fails(4);
 }
 
 /// Makes a lab. Without root and network namespaces: says so and returns none; where `CI=true` asks

@@ -4,8 +4,8 @@ use ayni::{AccountId, EventId, InviteKey, PeerId, Role, RoomId};
 use ayni_web::api::{
     Address, Direct, Done, ErrorCode, ErrorDetail, Event, Failure, Finding, GiveRole, History, Id,
     Invitation, Invite, Join, Look, Member, Message, MessageKind, Named, Peer, PeerPath, Person,
-    Posted, PostedDirect, PostedRoom, Remove, Revoke, Room, RoomDetails, RoomRef, Service, Setting,
-    Standing, Status, Text, Ticket,
+    Posted, PostedDirect, PostedRoom, Remove, Revoke, Room, RoomDetails, RoomKind, RoomRef,
+    Service, Setting, Standing, Status, Text, Ticket,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -80,7 +80,7 @@ fn rooms() {
             room: ROOM,
             name: name(),
             topic: "bread".into(),
-            direct: false,
+            kind: RoomKind::Group,
             members: 3,
             unread: 2,
             standing: Standing::Joined,
@@ -90,8 +90,10 @@ fn rooms() {
             who_pins: Role::Founder,
             history: History::FromStart,
         },
-        r#"{"room":"R","name":"den","topic":"bread","direct":false,"members":3,"unread":2,"standing":"joined","role":"founder","who_invites":"member","who_posts":"admin","who_pins":"founder","history":"from-start"}"#,
+        r#"{"room":"R","name":"den","topic":"bread","kind":"group","members":3,"unread":2,"standing":"joined","role":"founder","who_invites":"member","who_posts":"admin","who_pins":"founder","history":"from-start"}"#,
     );
+    golden(&RoomKind::Direct, r#""direct""#);
+    golden(&RoomKind::Own, r#""own""#);
     golden(&Standing::Left, r#""left""#);
     golden(&History::FromJoining, r#""from-joining""#);
     golden(&RoomRef { room: ROOM, name: name() }, r#"{"room":"R","name":"den"}"#);

@@ -7,7 +7,9 @@ use std::time::Duration;
 use ayni::Role;
 use ayni::limits::MAX_TEXT;
 use ayni_web::ClientError;
-use ayni_web::api::{ErrorCode, History, Invite, Message, MessageKind, Setting, Standing};
+use ayni_web::api::{
+    ErrorCode, History, Invite, Message, MessageKind, RoomKind, Setting, Standing,
+};
 use ayni_web::client::Result;
 use bytes::Bytes;
 use common::{Api, ROUTES};
@@ -105,8 +107,8 @@ async fn a_room_is_set_up_and_stays_readable_after_leaving() {
     assert_eq!((room.who_invites, room.who_posts), (Role::Admin, Role::Founder));
     assert_eq!((room.who_pins, room.history), (Role::Admin, History::FromJoining));
     assert_eq!(
-        (room.standing, room.role, room.direct),
-        (Standing::Joined, Some(Role::Founder), false)
+        (room.standing, room.role, room.kind),
+        (Standing::Joined, Some(Role::Founder), RoomKind::Group)
     );
     let wrong = [
         Setting::Name(" ".into()),

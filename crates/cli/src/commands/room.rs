@@ -6,7 +6,7 @@ use std::time::Duration;
 use ayni::Role;
 use ayni_web::Client;
 use ayni_web::api::{
-    ErrorCode, History, Look, Member, Room, RoomDetails, RoomRef, Setting, Standing,
+    ErrorCode, History, Look, Member, Room, RoomDetails, RoomKind, RoomRef, Setting, Standing,
 };
 use clap::ValueEnum as _;
 
@@ -228,7 +228,12 @@ fn details_lines(room: &RoomDetails) -> String {
         (Standing::Removed, _) => "removed".to_owned(),
         _ => "no member".to_owned(),
     };
-    let kind = if room.direct { "direct" } else { "group" };
+    let kind = match room.kind {
+        RoomKind::Group => "group",
+        RoomKind::Direct => "direct: two people",
+        RoomKind::Own => "own: notes to yourself",
+        RoomKind::Unknown => "from a newer version of ayni",
+    };
     let facts = [
         ("room", room.room.to_string()),
         ("kind", kind.to_owned()),
@@ -325,7 +330,7 @@ mod tests {
                 room: RoomId([0xaa; 32]),
                 name: "family".to_owned(),
                 topic: "bread".to_owned(),
-                direct: false,
+                kind: RoomKind::Group,
                 members: 1,
                 unread: 0,
                 standing: Standing::Joined,

@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use ayni_core::clock::Hlc;
 use ayni_core::id::AccountId;
 use ayni_core::limits::MAX_TOPIC;
-use ayni_core::room::{Kind, MemberInfo, Role, Setting};
+use ayni_core::room::{AuthorError, Kind, MemberInfo, Role, Setting};
 
 use super::handle::RoomHandle;
 use crate::error::{Error, Result};
@@ -118,8 +118,9 @@ pub(crate) fn explain(inner: &Inner, room: &RoomHandle, act: Act, error: Error) 
             None if own.is_some() => Refused::Left,
             // Its device is frozen, or nothing is here yet.
             None => return error,
-            Some(_) if !state.room.am_member() => return error,
-            Some(_) if members.genesis().is_some_and(|it| it.kind != Kind::Group) => Refused::Pair,
+            // Something else than the role forbids it.
+            Some(_) if error.to_string() != AuthorError::NotPermitted.to_string() => return error,
+            Some(_) if members.genesis().is_some_and(|it| it.kind != Kind::Group) => Refused::Fixed,
             Some(role) => Refused::Role(role),
         }
     };
@@ -128,9 +129,11 @@ pub(crate) fn explain(inner: &Inner, room: &RoomHandle, act: Act, error: Error) 
             format!("you were removed from {name}; a new invitation lets you in again")
         }
         Refused::Left => format!("you left {name}; an invitation lets you in again"),
-        Refused::Pair => "a conversation of two stays one: nobody is invited, removed or given \
-                          another role; leave it if you like"
-            .to_owned(),
+        Refused::Fixed => {
+            "who is in a conversation of two, or in a room of one's own, never changes: \
+                           nobody is invited, removed or given another role"
+                .to_owned()
+        }
         Refused::Role(role) => Refusal { inner, room, name: &name, mine, role }.tell(act),
     };
     Error::Denied(told)
@@ -139,7 +142,7 @@ pub(crate) fn explain(inner: &Inner, room: &RoomHandle, act: Act, error: Error) 
 enum Refused {
     Removed,
     Left,
-    Pair,
+    Fixed,
     Role(Role),
 }
 

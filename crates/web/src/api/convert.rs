@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::{
     ErrorCode, ErrorDetail, Event, Finding, History, Id, Invitation, Invite, Look, Member, Message,
-    MessageKind, Peer, PeerPath, Person, Room, RoomDetails, RoomRef, Service, Setting, Standing,
-    Ticket,
+    MessageKind, Peer, PeerPath, Person, Room, RoomDetails, RoomKind, RoomRef, Service, Setting,
+    Standing, Ticket,
 };
 
 impl From<ayni::Identity> for Id {
@@ -43,7 +43,7 @@ impl From<(ayni::RoomInfo, ayni::RoomSettings)> for RoomDetails {
     fn from((room, settings): (ayni::RoomInfo, ayni::RoomSettings)) -> Self {
         Self {
             standing: Standing::of(&room),
-            direct: room.kind == ayni::RoomKind::Direct,
+            kind: room.kind.into(),
             room: room.room,
             name: room.name,
             topic: room.topic,
@@ -54,6 +54,17 @@ impl From<(ayni::RoomInfo, ayni::RoomSettings)> for RoomDetails {
             who_posts: settings.who_posts,
             who_pins: settings.who_pins,
             history: settings.history.into(),
+        }
+    }
+}
+
+impl From<ayni::RoomKind> for RoomKind {
+    fn from(kind: ayni::RoomKind) -> Self {
+        match kind {
+            ayni::RoomKind::Group => Self::Group,
+            ayni::RoomKind::Direct => Self::Direct,
+            ayni::RoomKind::Own => Self::Own,
+            _ => Self::Unknown,
         }
     }
 }

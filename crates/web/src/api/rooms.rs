@@ -20,6 +20,21 @@ pub enum Standing {
     Unknown,
 }
 
+/// What kind of room it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RoomKind {
+    /// Any number of members, who invite each other.
+    Group,
+    /// Two people, who never change.
+    Direct,
+    /// One's own: notes to oneself.
+    Own,
+    /// From a newer version.
+    #[serde(other)]
+    Unknown,
+}
+
 /// Which of the past newcomers may read, in the words of `ayni room set`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -59,8 +74,8 @@ pub struct RoomDetails {
     pub name: String,
     /// What it is about; empty where nobody said.
     pub topic: String,
-    /// Whether it is the conversation of two people, whose members never change.
-    pub direct: bool,
+    /// What kind of room it is.
+    pub kind: RoomKind,
     /// How many accounts are members.
     pub members: usize,
     /// How many messages of others were not listed yet.
