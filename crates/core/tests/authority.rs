@@ -368,6 +368,67 @@ fn hazard_1_whom_a_forked_branch_let_in_does_not_split_the_room() {
     assert_eq!(founder.members().settings().topic(), None);
 }
 
+#[test]
+fn keys_of_a_void_branch_are_followed_by_nobody() {
+    let mut stage = Stage::new();
+    let mut twin = stage.clone();
+    let mints = |stage: &mut Stage, who: usize, n: u8| {
+        let secret = EpochSecret::new([n; 32]);
+        stage.does(who, |room, me| room.author_epoch(&me.key, secret, START + 10)).expect("may")
+    };
+    let (one, other) = (mints(&mut stage, A, 70), mints(&mut twin, A, 71));
+    deliver(&mut stage.rooms[B], &one);
+    deliver(&mut stage.rooms[M], &other);
+    // Each mints upon what it has, before it hears of the other branch.
+    mints(&mut stage, B, 72);
+    mints(&mut stage, M, 73);
+    let log = stage.people[A].log(Lane::Control, 0);
+    let fork = Fork::new(&one[0], &other[0], vec![]);
+    for (who, branch) in [(B, &one), (M, &other)] {
+        let proof = Fork { void: headers(branch), ..fork.clone() };
+        stage.does(who, |room, me| room.author_fork(&me.key, proof, START + 12)).expect("proved");
+    }
+    stage.events.retain(|event| event.id() != one[0].id());
+    let before = stage.clone();
+    for who in [F, A] {
+        stage.rooms[who] = replica(&stage.people[who], &before.rooms[B], &[]);
+        deliver(&mut stage.rooms[who], &stage.events.clone());
+    }
+    stage.settle();
+    assert_eq!(stage.rooms[F].members().fork_of(&log), Some(one[0].seq()));
+    let depths: Vec<u32> = stage.rooms[B].members().epochs().map(|(_, it)| it.depth).collect();
+    assert_eq!(depths.len(), 3, "the first, and one of each");
+}
+
+#[test]
+fn who_left_may_still_say_that_what_its_leaving_depends_on_is_void() {
+    let mut stage = Stage::new();
+    let mut twin = stage.clone();
+    let setting = |n: &str| Setting::Topic(n.into());
+    let says = |stage: &mut Stage, topic: &str| {
+        stage
+            .does(A, |room, me| room.author_setting(&me.key, &setting(topic), START + 10))
+            .expect("an admin")
+    };
+    let (one, other) = (says(&mut stage, "one"), says(&mut twin, "other"));
+    deliver(&mut stage.rooms[M], &one);
+    deliver(&mut stage.rooms[B], &other);
+    let mut by_m =
+        stage.does(M, |room, me| room.author_leave(&me.key, START + 11)).expect("a member");
+    let fork = Fork::new(&one[0], &other[0], vec![]);
+    let proof = Fork { void: headers(&one), ..fork };
+    by_m.extend(
+        stage.does(M, |room, me| room.author_fork(&me.key, proof, START + 12)).expect("it left"),
+    );
+    let run = CheckedRun::new(stage.rooms[B].id(), by_m.clone()).expect("signed");
+    assert_eq!(stage.rooms[B].accept(run, START + 13).expect("with the proof").events, by_m);
+    assert_eq!(stage.rooms[B].members().role(&stage.account(M)), None);
+    // Nothing else can be said after leaving, and by who was removed nothing at all.
+    let profile = Control::Profile("m".into());
+    let more = stage.does(M, |room, me| room.author_control(&me.key, &profile, START + 14));
+    assert_eq!(more, Err(AuthorError::NotAMember));
+}
+
 fn headers(events: &[Event]) -> Vec<HeaderBytes> {
     events.iter().map(|event| HeaderBytes(event.header_bytes().to_vec())).collect()
 }

@@ -603,8 +603,35 @@ impl Members {
         let Some(Statement { control, .. }) = self.all.get(at) else { return };
         if let Some(Control::Epoch(epoch)) = control {
             let epoch_id = epoch_id(header.room, &epoch.commitment);
-            self.epochs.add(epoch_id, &epoch.parents, header.device);
             self.minted.entry(epoch_id).or_default().by.push((at, OnceLock::new()));
+            self.note_epoch(epoch_id, at);
+        }
+    }
+
+    /// Adds what one statement says about an epoch: it follows those that its minter knew of. What a
+    /// fork makes void mints nothing and is followed by nothing, for others may not have it at all.
+    fn note_epoch(&mut self, id: EpochId, at: usize) {
+        let Some(it) = self.all.get(at).filter(|_| !self.all.is_forked(at)) else { return };
+        let Some(Control::Epoch(epoch)) = &it.control else { return };
+        let past = self.all.past(at);
+        let known = |parent: &EpochId| {
+            let minted = self.minted.get(parent);
+            minted.is_some_and(|minted| minted.by.iter().any(|(by, _)| past.contains(*by)))
+        };
+        let parents: Vec<EpochId> = epoch.parents.iter().copied().filter(known).collect();
+        let device = it.log.device;
+        self.epochs.add(id, &parents, device);
+    }
+
+    /// Finds all epochs again: after a fork is proved others count than before.
+    fn refresh_epochs(&mut self) {
+        let all = self.minted.iter();
+        let all = all.flat_map(|(id, minted)| minted.by.iter().map(|(at, _)| (*at, *id)));
+        let mut all: Vec<(usize, EpochId)> = all.collect();
+        all.sort_unstable();
+        self.epochs = Epochs::default();
+        for (at, id) in all {
+            self.note_epoch(id, at);
         }
     }
 
@@ -657,6 +684,7 @@ impl Members {
             self.viewed = self.all.turns();
             let views = self.minted.values_mut().flat_map(|minted| &mut minted.by);
             views.for_each(|(_, view)| *view = OnceLock::new());
+            self.refresh_epochs();
         }
         self.accounts = accounts(&self.all, &self.reduction);
         (self.invites, self.settings) = (BTreeMap::new(), Settings::default());

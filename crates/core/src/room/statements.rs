@@ -392,7 +392,7 @@ impl Statements {
     }
 
     /// Whether a statement lies beyond the fork of its log, and so says nothing and leads nowhere.
-    fn is_forked(&self, at: usize) -> bool {
+    pub(super) fn is_forked(&self, at: usize) -> bool {
         self.all.get(at).is_none_or(|it| self.fork_of(&it.log).is_some_and(|from| it.seq >= from))
     }
 

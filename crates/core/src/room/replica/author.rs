@@ -280,7 +280,7 @@ impl Room {
     }
 
     /// States the proof that a device signed two events at one position, with what the void events that
-    /// it names introduced, as far as they are here.
+    /// it names introduced, as far as they are here; also after leaving.
     ///
     /// # Errors
     /// [`AuthorError`]; [`AuthorError::NotThere`] where it proves nothing.
@@ -294,8 +294,17 @@ impl Room {
             return Err(AuthorError::NotThere);
         }
         let introduced = self.members.introduced_by(&fork);
-        let fork = Fork { introduced, ..fork };
-        self.author_control(key, &Control::Fork(Box::new(fork)), now)
+        let control = Control::Fork(Box::new(Fork { introduced, ..fork }));
+        match (self.my_term(), self.left_term()) {
+            // A proof counts beyond the end of its log too, and what it declares void may be what the
+            // leaving itself depends on: nobody would hear of that.
+            (Err(AuthorError::NotAMember), Some(term)) if control.is_within_limits() => {
+                let mut accepted = Accepted::default();
+                self.append(key, term, &control, now, &mut accepted);
+                Ok(accepted)
+            }
+            _ => self.author_control(key, &control, now),
+        }
     }
 
     /// Authors something that takes authority, by whichever of one's own it takes effect.
@@ -432,6 +441,13 @@ impl Room {
         let said = tried.author_chat(key, chat, now, entropy)?;
         *self = tried;
         Ok(minted.and(said))
+    }
+
+    /// Returns the last term of this device's account, if it ended by leaving.
+    fn left_term(&self) -> Option<u32> {
+        let info = self.members.account(&self.members.account_of(&self.me)?)?;
+        let last = info.terms.last_key_value().map(|(term, _)| *term)?;
+        (!info.is_member() && !info.was_removed()).then_some(last)
     }
 
     fn my_term(&self) -> Result<u32, AuthorError> {
