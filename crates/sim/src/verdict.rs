@@ -104,6 +104,7 @@ pub fn run(scenario: &Scenario, seed: u64) -> Result<Report, Failure> {
     let (agreed, _) = judge(&world).map_err(fail)?;
     let outside = (0..scenario.peers).filter(|no| !agreed.present.contains(no)).collect();
     world.leave_uncounted(outside);
+    world.stop_liars();
     world.run_until(world.now() + QUIET_MS);
     let idle_bytes = world.network().sent().0 - bytes;
     let allowed = QUIET_BYTES * scenario.peers as u64;

@@ -180,6 +180,13 @@ impl World {
         self.network.leave_uncounted(peers);
     }
 
+    /// Stops all liars: some never come to rest.
+    pub fn stop_liars(&mut self) {
+        for no in self.liars.clone() {
+            self.stop(no);
+        }
+    }
+
     /// Returns the scenario.
     pub fn scenario(&self) -> &Scenario {
         &self.scenario
@@ -302,11 +309,16 @@ impl World {
             let out = self.peers[no].check(other, self.now);
             self.send(no, out);
         }
-        let others = self.peers[no].sessions();
-        if others.len() > 2 * self.scenario.neighbors
-            && let Some(other) = self.dice.pick(&others).copied()
-        {
-            self.disconnect(no, other);
+        let others = self.connected(no);
+        if others.len() > 2 * self.scenario.neighbors {
+            // Those with whom there is nothing to share go first.
+            let sessions = self.peers[no].sessions();
+            let idle = others.iter().filter(|other| !sessions.contains(other)).copied();
+            let idle: Vec<PeerNo> = idle.collect();
+            let from = if idle.is_empty() { &others } else { &idle };
+            if let Some(other) = self.dice.pick(from).copied() {
+                self.disconnect(no, other);
+            }
         }
         self.connect_somewhere(no);
     }
@@ -323,7 +335,9 @@ impl World {
             out.extend(self.peers[no].prove_forks(self.now, &mut self.dice));
             self.send(no, out);
             let connected = self.connected(no);
-            if connected.len() < self.scenario.neighbors && self.dice.chance(500) {
+            let sessions = self.peers[no].sessions().len();
+            let few = connected.len().min(sessions) < self.scenario.neighbors;
+            if few && connected.len() < 4 * self.scenario.neighbors && self.dice.chance(500) {
                 self.connect_somewhere(no);
             }
             if self.peers[no].wants_to_join(self.now) && !self.left.contains(&no) {

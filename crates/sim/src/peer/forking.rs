@@ -99,13 +99,16 @@ impl Peer {
         if let Some(running) = &mut self.running {
             running.pending.remove(&log);
         }
-        let Some(room) = self.room().filter(|room| room.am_member()) else { return vec![] };
+        // One that left may still declare what its leaving depends on.
+        let Some(room) = self.room() else { return vec![] };
         let members = room.members();
         let void: Vec<_> = match log.lane {
             Lane::Control => members.undeclared(&log).into_iter().take(MAX_FORK_VOID).collect(),
             Lane::Chat => vec![],
         };
-        if members.fork_of(&log).is_some() && void.is_empty() {
+        let from = proof.proves(room.id()).map(|(_, from)| from);
+        let known = members.fork_of(&log).is_some_and(|known| Some(known) <= from);
+        if known && void.is_empty() {
             return vec![];
         }
         let stated =

@@ -227,10 +227,14 @@ fn is_shared(world: &World, event: &Event, reference: &Room, account: &AccountId
     members.accounts().any(|(account, _)| members.is_meant_for(&epoch, account))
 }
 
-/// Whether the key of a message is with any honest member. Who minted it may have been put out, or be
-/// gone, before it could hand it on.
+/// Whether the key of a message counts, and is with any honest member. Who minted it may have been put
+/// out, or be gone, before it could hand it on; and what was minted on one branch of a fork is not
+/// known to those who hold the other.
 fn is_kept(world: &World, event: &Event, reference: &Room) -> bool {
     let Some(epoch) = event.header().epoch else { return false };
+    if !reference.members().epochs().any(|(id, _)| *id == epoch) {
+        return false;
+    }
     world.peers().iter().enumerate().any(|(no, peer)| {
         let member = reference.members().is_member_device(&peer.identity().key.id());
         let held = peer.room().is_some_and(|room| room.secret(&epoch).is_some());

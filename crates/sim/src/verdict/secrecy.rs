@@ -38,8 +38,12 @@ pub(super) fn judge(world: &World, agreed: &Agreed) -> Result<u64, String> {
             });
             if opened.is_some() {
                 return Err(format!(
-                    "peer {no}, who is out, reads what peer {} said in knowledge of that",
-                    said.who
+                    "peer {no}, who is out, reads what peer {} said in knowledge of that: {:?} by \
+                     {}, sealed with {:?}",
+                    said.who,
+                    said.text,
+                    event.id().short(),
+                    event.header().epoch
                 ));
             }
         }
