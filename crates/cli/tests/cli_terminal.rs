@@ -5,54 +5,8 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-use support::{DEADLINE, Node, Output, Process, TempFolder, ayni, wait_until};
-
-/// `ayni ARGS` at a terminal.
-struct Terminal {
-    process: Process,
-    typescript: PathBuf,
-    _folder: TempFolder,
-}
-
-impl Terminal {
-    #[track_caller]
-    fn open(data: &Path, args: &str) -> Self {
-        let folder = TempFolder::new();
-        let typescript = folder.join("typescript");
-        let mut script = Command::new("script");
-        script
-            .args(["-q", "-e", "-f", "-c"])
-            .arg(format!("{} {args}", env!("CARGO_BIN_EXE_ayni")))
-            .arg(&typescript)
-            .env("AYNI_DATA", data)
-            .env("AYNI_NETWORK", "loopback")
-            .env("TERM", "xterm");
-        Self { process: Process::spawn(script), typescript, _folder: folder }
-    }
-
-    /// Returns what the screen was sent so far.
-    fn screen(&self) -> String {
-        String::from_utf8_lossy(&std::fs::read(&self.typescript).unwrap_or_default()).into_owned()
-    }
-
-    #[track_caller]
-    fn wait_for(&self, text: &str) {
-        let shown = wait_until(DEADLINE, || self.screen().contains(text));
-        assert!(shown, "{text:?} is not on the screen: {:?}", self.screen());
-    }
-
-    fn enter(&mut self, keys: &str) {
-        self.process.feed(keys.as_bytes());
-    }
-
-    #[track_caller]
-    fn end(self) -> Output {
-        self.process.finish(DEADLINE)
-    }
-}
+use support::terminal::Terminal;
+use support::{DEADLINE, Node, TempFolder, ayni, wait_until};
 
 #[test]
 fn leaving_asks_and_takes_no_for_an_answer() {

@@ -7,6 +7,8 @@
 
 pub mod api;
 pub mod talk;
+#[cfg(target_os = "linux")]
+pub mod terminal;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::ops::Deref;
