@@ -3,8 +3,8 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use ayni::{AccountId, EventId, RoomId};
-use ayni_web::api::{Event, Message, MessageKind};
+use ayni::{AccountId, EventId, PeerId, RoomId};
+use ayni_web::api::{Event, Member, Message, MessageKind};
 use ayni_web::client::Streaming;
 use ayni_web::{Client, ClientError};
 use futures_util::StreamExt as _;
@@ -53,6 +53,13 @@ pub(crate) enum Update {
         /// Whether someone else removed it.
         removed: bool,
     },
+    /// A device of a member was shut out.
+    ShutOut {
+        /// The device.
+        device: PeerId,
+        /// The member's name.
+        name: String,
+    },
 }
 
 /// Follows one room.
@@ -60,12 +67,14 @@ pub(crate) enum Update {
 /// Invariant: every message that is stored after the start is returned exactly once. The node's
 /// events admit loss, so after a loss the store is read again, and what was seen is left out; for
 /// that the ids of all messages are remembered (32 bytes each). A message that cannot be read yet is
-/// held back until it can.
+/// held back until it can. Likewise each device that is shut out after the start is told once.
 pub(crate) struct Follower {
     client: Client,
     room: RoomId,
     events: Streaming<Event>,
     seen: HashSet<EventId>,
+    /// Devices known to be shut out: a few at most, since each takes a person who copied it, or lies.
+    shut_out: HashSet<PeerId>,
     queue: VecDeque<Update>,
     /// Whether events were lost, so that the store has to be read.
     stale: bool,
@@ -85,9 +94,13 @@ impl Follower {
             room,
             events,
             seen: HashSet::new(),
+            shut_out: HashSet::new(),
             queue: VecDeque::new(),
             stale: false,
         };
+        // Who was shut out before is shown by `members`, and nothing new.
+        follower.compare(client.members(&room.to_string()).await?);
+        follower.queue.clear();
         let mut newest = VecDeque::new();
         let mut stored = client.messages(&room.to_string(), usize::MAX, true).await?;
         while let Some(message) = stored.next().await {
@@ -142,6 +155,9 @@ impl Follower {
             Event::Left { room, account_id, name, removed } if room == self.room => {
                 self.queue.push_back(Update::Left { account: account_id, name, removed });
             }
+            Event::Forked { room, device, name, .. } if room == self.room => {
+                self.note_shut_out(device, name);
+            }
             Event::Lagged { .. } => self.stale = true,
             _ => {}
         }
@@ -158,8 +174,26 @@ impl Follower {
                 self.queue.push_back(Update::Message(message));
             }
         }
+        let members = self.client.members(&room).await?;
+        self.compare(members);
         self.stale = false;
         Ok(())
+    }
+
+    /// Queues the devices that were shut out meanwhile.
+    fn compare(&mut self, members: Vec<Member>) {
+        for member in members {
+            for device in member.frozen {
+                self.note_shut_out(device, member.name.clone());
+            }
+        }
+    }
+
+    fn note_shut_out(&mut self, device: PeerId, name: String) {
+        // A device whose logs fork at several places is told of several times.
+        if self.shut_out.insert(device) {
+            self.queue.push_back(Update::ShutOut { device, name });
+        }
     }
 
     /// Whether a message is to be shown now; it counts as shown then.
@@ -170,7 +204,8 @@ impl Follower {
 
 #[cfg(test)]
 mod tests {
-    use ayni::PeerId;
+    use ayni::Role;
+    use futures_util::stream;
 
     use super::*;
 
@@ -205,5 +240,39 @@ mod tests {
         assert_eq!(lines[1], "00:00 Ana␊00:00 Beto: one\n      00:00 Beto: two");
         let newer = message(0, MessageKind::Unknown, "Ana", "");
         assert_eq!(printer.lines(&newer), ["00:00 Ana: (from a newer version of ayni)"]);
+    }
+
+    #[test]
+    fn a_device_that_is_shut_out_is_told_once_also_where_the_event_was_lost() {
+        let (room, account_id) = (RoomId([2; 32]), AccountId([3; 32]));
+        let mut follower = Follower {
+            client: Client::new(([127, 0, 0, 1], 9).into(), ""),
+            room,
+            events: Box::pin(stream::pending()),
+            seen: HashSet::new(),
+            shut_out: HashSet::new(),
+            queue: VecDeque::new(),
+            stale: false,
+        };
+        let name = || "Beto".to_owned();
+        let forked = |room, device| Event::Forked { room, device, account_id, name: name() };
+        let [one, other, elsewhere] = [4, 5, 6].map(|n| PeerId([n; 32]));
+        for event in [forked(room, one), forked(room, one), forked(RoomId([9; 32]), elsewhere)] {
+            follower.take(event);
+        }
+        let devices = vec![one, other];
+        follower.compare(vec![Member {
+            account_id,
+            devices: devices.clone(),
+            frozen: devices,
+            name: name(),
+            role: Role::Member,
+            founder: false,
+            me: false,
+            online: false,
+        }]);
+        let told: Vec<Update> = follower.queue.into();
+        let expected = [one, other].map(|device| Update::ShutOut { device, name: name() });
+        assert_eq!(told, expected);
     }
 }

@@ -33,6 +33,7 @@ const STATUS: &[&str] = &[
     "version",
 ];
 const DETAILS: &[&str] = &[
+    "frozen",
     "history",
     "kind",
     "members",
@@ -99,7 +100,7 @@ fn keys_of_commands_that_work_on_the_folder() {
     check("ayni id", &run(&["id"]), ID, &[]);
     check("ayni name", &run(&["name", "Ana"]), ID, &[]);
     check("ayni room create", &run(&["room", "create", "family"]), ROOM, &[]);
-    let listed = &["members", "name", "role", "room", "standing", "unread"];
+    let listed = &["frozen", "members", "name", "role", "room", "standing", "unread"];
     check("ayni room list", &run(&["room", "list"]), listed, &["role"]);
     check("ayni room show", &run(&["room", "show", "family"]), DETAILS, &["role"]);
     let set = run(&["room", "set", "family", "topic", "bread"]);
@@ -113,7 +114,7 @@ fn keys_of_commands_that_work_on_the_folder() {
     check("ayni say", &run(&["say", "family", "hi"]), &["event"], &[]);
     check("ayni broadcast", &run(&["broadcast", "hi"]), &["event", "room"], &[]);
     check("ayni log", &run(&["log", "family"]), MESSAGE, &[]);
-    let member = &["account_id", "devices", "founder", "me", "name", "online", "role"];
+    let member = &["account_id", "devices", "founder", "frozen", "me", "name", "online", "role"];
     check("ayni members", &run(&["members", "family"]), member, &[]);
     check("ayni status", &run(&["status"]), STATUS, &[]);
     check("ayni leave", &run(&["leave", "family"]), ROOM, &[]);

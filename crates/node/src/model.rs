@@ -45,7 +45,7 @@ pub struct RoomInfo {
     pub members: usize,
     /// Messages of others that were not listed yet.
     pub unread: u64,
-    /// Whether this account is a member (false after leaving).
+    /// Whether this device takes part as a member's: not after leaving, nor where it is shut out.
     pub joined: bool,
     /// Whether this account was removed by another member, as far as is known here.
     pub removed: bool,

@@ -125,6 +125,7 @@ pub(crate) async fn doctor(inner: &Arc<Inner>) -> Vec<Finding> {
     findings.extend(round_trips(links).await);
     findings.extend(relay(inner.network));
     findings.extend(rooms(inner));
+    findings.extend(shut_out(inner));
     if inner.joins() > 0 {
         let detail = format!(
             "{} invitation(s) not answered yet: a member must be online and reachable",
@@ -229,6 +230,34 @@ fn rooms(inner: &Inner) -> Vec<Finding> {
         }
     });
     described.collect()
+}
+
+/// Finds devices that were copied, or lie: this one, and those of other members.
+fn shut_out(inner: &Inner) -> Vec<Finding> {
+    let me = inner.me();
+    let mut findings = Vec::new();
+    for room in inner.rooms() {
+        let what = format!("room {}", room.info(inner).name);
+        for member in members(inner, &room) {
+            findings.extend(member.frozen.iter().map(|device| {
+                finding(Some(false), &what, &shut_out_detail(*device == me, device, &member.name))
+            }));
+        }
+    }
+    findings
+}
+
+fn shut_out_detail(mine: bool, device: &PeerId, name: &str) -> String {
+    if mine {
+        return "this device is shut out: it was copied, and both copies wrote in one place. Start \
+                with a new data folder and join with a new ticket"
+            .to_owned();
+    }
+    format!(
+        "device {} of {name} is shut out: it was copied, or it lies. {name} comes back with a new data \
+         folder and a new ticket",
+        device.short()
+    )
 }
 
 fn finding(ok: Option<bool>, what: &str, detail: &str) -> Finding {

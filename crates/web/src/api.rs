@@ -234,6 +234,21 @@ pub enum Event {
         #[serde(default)]
         removed: bool,
     },
+    /// A device of a member is shut out: it is proved to have signed two different events at one
+    /// place, so it was copied, or it lies. What it wrote from there on does not count.
+    Forked {
+        /// The room.
+        #[serde(with = "text")]
+        room: RoomId,
+        /// The device.
+        #[serde(with = "text")]
+        device: PeerId,
+        /// Its account.
+        #[serde(with = "text")]
+        account_id: AccountId,
+        /// The account's name.
+        name: String,
+    },
     /// A peer connected.
     PeerUp {
         /// The peer.

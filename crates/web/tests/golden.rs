@@ -71,9 +71,10 @@ fn rooms() {
             members: 3,
             unread: 2,
             standing: Standing::Removed,
+            frozen: false,
             role: None,
         },
-        r#"{"room":"R","name":"den","members":3,"unread":2,"standing":"removed","role":null}"#,
+        r#"{"room":"R","name":"den","members":3,"unread":2,"standing":"removed","frozen":false,"role":null}"#,
     );
     golden(
         &RoomDetails {
@@ -84,13 +85,14 @@ fn rooms() {
             members: 3,
             unread: 2,
             standing: Standing::Joined,
+            frozen: true,
             role: Some(Role::Founder),
             who_invites: Role::Member,
             who_posts: Role::Admin,
             who_pins: Role::Founder,
             history: History::FromStart,
         },
-        r#"{"room":"R","name":"den","topic":"bread","kind":"group","members":3,"unread":2,"standing":"joined","role":"founder","who_invites":"member","who_posts":"admin","who_pins":"founder","history":"from-start"}"#,
+        r#"{"room":"R","name":"den","topic":"bread","kind":"group","members":3,"unread":2,"standing":"joined","frozen":true,"role":"founder","who_invites":"member","who_posts":"admin","who_pins":"founder","history":"from-start"}"#,
     );
     golden(&RoomKind::Direct, r#""direct""#);
     golden(&RoomKind::Own, r#""own""#);
@@ -149,13 +151,14 @@ fn members_and_peers() {
         &Member {
             account_id: ACCOUNT,
             devices: vec![PEER],
+            frozen: vec![PEER],
             name: "Rosa".into(),
             role: Role::Founder,
             founder: true,
             me: false,
             online: true,
         },
-        r#"{"account_id":"A","devices":["P"],"name":"Rosa","role":"founder","founder":true,"me":false,"online":true}"#,
+        r#"{"account_id":"A","devices":["P"],"frozen":["P"],"name":"Rosa","role":"founder","founder":true,"me":false,"online":true}"#,
     );
     golden(
         &Person { account_id: ACCOUNT, name: "Rosa".into(), role: Some(Role::Admin) },
@@ -228,11 +231,26 @@ fn events() {
         &Event::Left { room: ROOM, account_id: ACCOUNT, name: name(), removed: true },
         r#"{"type":"left","room":"R","account_id":"A","name":"Rosa","removed":true}"#,
     );
+    golden(
+        &Event::Forked { room: ROOM, device: PEER, account_id: ACCOUNT, name: name() },
+        r#"{"type":"forked","room":"R","device":"P","account_id":"A","name":"Rosa"}"#,
+    );
     golden(&Event::PeerUp { peer_id: PEER }, r#"{"type":"peer_up","peer_id":"P"}"#);
     golden(&Event::PeerDown { peer_id: PEER }, r#"{"type":"peer_down","peer_id":"P"}"#);
     golden(&Event::Lagged { missed: 9 }, r#"{"type":"lagged","missed":9}"#);
     let newer: Event = serde_json::from_str(r#"{"type":"call","from":"x"}"#).expect("kept");
     assert_eq!(newer, Event::Unknown);
+}
+
+#[test]
+fn what_an_older_node_did_not_tell_has_a_meaning() {
+    let member = r#"{"account_id":"A","devices":["P"],"name":"Rosa","role":"member","founder":false,"me":false,"online":false}"#;
+    let member: Member = serde_json::from_str(&ids(member)).expect("kept");
+    assert!(member.frozen.is_empty());
+    let room =
+        r#"{"room":"R","name":"den","members":3,"unread":2,"standing":"joined","role":"member"}"#;
+    let room: Room = serde_json::from_str(&ids(room)).expect("kept");
+    assert!(!room.frozen);
 }
 
 #[test]

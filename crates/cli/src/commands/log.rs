@@ -6,8 +6,8 @@ use ayni_web::api::Message;
 use futures_util::StreamExt as _;
 use tokio::time::Instant;
 
-use super::room;
-use crate::exit::{Code, failure};
+use super::standing::{note_standing, shut_out_words};
+use crate::exit::{Code, failure, note};
 use crate::output::Out;
 use crate::session::{Need, Session};
 use crate::timeline::{Follower, Printer, Update};
@@ -27,7 +27,7 @@ pub(crate) async fn log(session: &mut Session, room: &str, limit: usize) -> anyh
                 print(&message?, &mut printer, out)?;
             }
             out.flush()?;
-            room::note_standing(&room);
+            note_standing(&room);
             Ok(())
         })
         .await
@@ -38,15 +38,17 @@ pub(crate) async fn follow(session: &mut Session, room: &str, limit: usize) -> a
     session
         .until_stopped(Need::Network, async |node, out| {
             let room = node.client.room(room).await?;
-            let me = node.client.id().await?.account_id;
+            let me = node.client.id().await?;
             let (mut follower, history) = Follower::start(&node.client, room.room, limit).await?;
+            let id = room.room.to_string();
+            // Looked at again: what happened before the follower began is no news to it.
+            let room = node.client.room(&id).await?;
             let mut printer = Printer::default();
             for message in history {
                 print(&message, &mut printer, out)?;
             }
             out.flush()?;
-            room::note_standing(&room);
-            let id = room.room.to_string();
+            note_standing(&room);
             let mut read_at = None;
             loop {
                 let idle = read_at.unwrap_or_else(Instant::now);
@@ -58,10 +60,14 @@ pub(crate) async fn follow(session: &mut Session, room: &str, limit: usize) -> a
                             out.flush()?;
                             read_at = Some(Instant::now() + READ_AFTER);
                         }
-                        Some(Update::Left { account, .. }) if account == me => {
-                            room::note_standing(&node.client.room(&id).await?);
+                        Some(Update::Left { account, .. }) if account == me.account_id => {
+                            note_standing(&node.client.room(&id).await?);
                         }
-                        Some(_) => {}
+                        Some(Update::ShutOut { device, name }) => {
+                            let mine = device == me.peer_id;
+                            note(&shut_out_words(&room.name, &device, &name, mine));
+                        }
+                        Some(Update::Left { .. } | Update::Joined(_)) => {}
                     },
                     () = tokio::time::sleep_until(idle), if read_at.is_some() => {
                         read_at = None;

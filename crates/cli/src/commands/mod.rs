@@ -10,4 +10,5 @@ pub(crate) mod room;
 pub(crate) mod say;
 pub(crate) mod service;
 pub(crate) mod shell;
+pub(crate) mod standing;
 pub(crate) mod up;

@@ -4,12 +4,12 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use ayni::Role;
-use ayni_web::Client;
 use ayni_web::api::{
     ErrorCode, History, Look, Member, Room, RoomDetails, RoomKind, RoomRef, Setting, Standing,
 };
 use clap::ValueEnum as _;
 
+use super::standing::{joined, note_standing, shut_out_mark};
 use crate::args::SettingKey;
 use crate::ask;
 use crate::exit::{Code, failure, note};
@@ -178,31 +178,6 @@ pub(crate) async fn members(session: &mut Session, room: &str) -> anyhow::Result
         .await
 }
 
-/// Finds the room that a word names, for what only its members do.
-pub(crate) async fn joined(client: &Client, word: &str) -> anyhow::Result<RoomRef> {
-    let room = client.room(word).await?;
-    match standing_words(&room) {
-        Some(words) => Err(failure(Code::Denied, format!("{words}; an invitation lets you in"))),
-        None => Ok(RoomRef { room: room.room, name: room.name }),
-    }
-}
-
-/// Says on standard error that what is shown ends somewhere, where this account is out.
-pub(crate) fn note_standing(room: &RoomDetails) {
-    if let Some(words) = standing_words(room) {
-        note(&format!("{words}: nothing that happened since is here"));
-    }
-}
-
-fn standing_words(room: &RoomDetails) -> Option<String> {
-    match room.standing {
-        Standing::Joined => None,
-        Standing::Left => Some(format!("you left {}", room.name)),
-        Standing::Removed => Some(format!("you were removed from {}", room.name)),
-        Standing::Unknown => Some(format!("you are no member of {} now", room.name)),
-    }
-}
-
 fn room_words(room: &RoomRef) -> String {
     format!("{} ({})", clean(&room.name), short(&room.room))
 }
@@ -218,11 +193,17 @@ fn list_line(room: &Room) -> String {
         Standing::Removed => words.push("you were removed".to_owned()),
         Standing::Unknown => words.push("you are no member".to_owned()),
     }
+    if room.frozen && room.standing == Standing::Joined {
+        words.push("this device is shut out".to_owned());
+    }
     format!("{}  {}  ({})", short(&room.room), clean(&room.name), words.join(", "))
 }
 
 fn details_lines(room: &RoomDetails) -> String {
     let you = match (room.standing, room.role) {
+        (Standing::Joined, Some(role)) if room.frozen => {
+            format!("{role}, but this device is shut out")
+        }
         (Standing::Joined, Some(role)) => role.to_string(),
         (Standing::Left, _) => "left".to_owned(),
         (Standing::Removed, _) => "removed".to_owned(),
@@ -303,7 +284,8 @@ pub(crate) fn member_line(member: &Member) -> String {
         words.push("online");
     }
     let words = if words.is_empty() { String::new() } else { format!("  ({})", words.join(", ")) };
-    format!("{}  {}{words}", short(&member.account_id), clean(&member.name))
+    let mark = shut_out_mark(member).map(|mark| format!("  {mark}")).unwrap_or_default();
+    format!("{}  {}{words}{mark}", short(&member.account_id), clean(&member.name))
 }
 
 #[cfg(test)]
@@ -316,8 +298,10 @@ mod tests {
     fn a_list_line_counts() {
         let (room, name) = (RoomId([0xaa; 32]), "plaza".to_owned());
         let (standing, role) = (Standing::Joined, Some(Role::Member));
-        let busy = Room { room, name, members: 3, unread: 2, standing, role };
+        let busy = Room { room, name, members: 3, unread: 2, standing, frozen: false, role };
         assert_eq!(list_line(&busy), "aaaaaaaaaaaaaaaa  plaza  (3 members, 2 unread)");
+        let shut_out = list_line(&Room { frozen: true, ..busy.clone() });
+        assert!(shut_out.ends_with("(3 members, 2 unread, this device is shut out)"), "{shut_out}");
         let left = Room { members: 1, unread: 0, standing: Standing::Left, ..busy };
         assert_eq!(list_line(&left), "aaaaaaaaaaaaaaaa  plaza  (1 member, you left)");
     }
@@ -334,6 +318,7 @@ mod tests {
                 members: 1,
                 unread: 0,
                 standing: Standing::Joined,
+                frozen: false,
                 role: Some(Role::Founder),
                 who_invites: Role::Admin,
                 who_posts: Role::Founder,
@@ -342,6 +327,7 @@ mod tests {
             };
             assert_eq!(of(&room, *key), value);
             assert!(setting(*key, value.to_owned()).is_ok());
+            assert!(details_lines(&room).contains("you          founder\n"));
             assert!(details_lines(&room).contains(&format!("{:<11}  {value}", key_name(*key))));
         }
         let told = setting(SettingKey::WhoPosts, "all".to_owned()).expect_err("no role");

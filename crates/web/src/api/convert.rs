@@ -24,14 +24,16 @@ impl From<ayni::RoomInfo> for Room {
             name: room.name,
             members: room.members,
             unread: room.unread,
-            role: room.role.filter(|_| room.joined),
+            frozen: room.frozen,
+            role: room.role,
         }
     }
 }
 
 impl Standing {
     fn of(room: &ayni::RoomInfo) -> Self {
-        match (room.joined, room.removed) {
+        // By the role: an account goes on being a member while this device is shut out.
+        match (room.joined || room.role.is_some(), room.removed) {
             (true, _) => Self::Joined,
             (false, true) => Self::Removed,
             (false, false) => Self::Left,
@@ -49,7 +51,8 @@ impl From<(ayni::RoomInfo, ayni::RoomSettings)> for RoomDetails {
             topic: room.topic,
             members: room.members,
             unread: room.unread,
-            role: room.role.filter(|_| room.joined),
+            frozen: room.frozen,
+            role: room.role,
             who_invites: settings.who_invites,
             who_posts: settings.who_posts,
             who_pins: settings.who_pins,
@@ -186,6 +189,7 @@ impl From<ayni::Member> for Member {
         Self {
             account_id: member.account,
             devices: member.devices,
+            frozen: member.frozen,
             name: member.name,
             role: member.role,
             founder: member.founder,
@@ -239,6 +243,9 @@ impl Event {
             }
             ayni::Event::Left { room, account, name, removed } => {
                 Self::Left { room, account_id: account, name, removed }
+            }
+            ayni::Event::Forked { room, device, account, name } => {
+                Self::Forked { room, device, account_id: account, name }
             }
             ayni::Event::PeerUp(peer_id) => Self::PeerUp { peer_id },
             ayni::Event::PeerDown(peer_id) => Self::PeerDown { peer_id },
@@ -297,6 +304,36 @@ mod tests {
         assert_eq!(message.device, PeerId([4; 32]));
         assert_eq!(message.time, 1_700_000_000_123);
         assert_eq!(message.kind, MessageKind::Locked);
+    }
+
+    #[test]
+    fn an_account_stays_in_a_room_that_its_device_is_shut_out_of() {
+        let shut_out = ayni::RoomInfo {
+            room: RoomId([2; 32]),
+            kind: ayni::RoomKind::Group,
+            name: "den".into(),
+            members: 3,
+            unread: 0,
+            joined: false,
+            removed: false,
+            frozen: true,
+            role: Some(ayni::Role::Admin),
+            topic: String::new(),
+        };
+        let told = Room::from(shut_out.clone());
+        assert_eq!((told.standing, told.frozen), (Standing::Joined, true));
+        assert_eq!(told.role, Some(ayni::Role::Admin));
+        let removed = Room::from(ayni::RoomInfo { removed: true, role: None, ..shut_out });
+        assert_eq!((removed.standing, removed.frozen), (Standing::Removed, true));
+    }
+
+    #[test]
+    fn a_fork_is_told_with_the_device_and_its_account() {
+        let (room, device) = (RoomId([2; 32]), PeerId([4; 32]));
+        let (account, name) = (AccountId([3; 32]), String::from("Rosa"));
+        let told =
+            Event::from_node(ayni::Event::Forked { room, device, account, name: name.clone() });
+        assert_eq!(told, Some(Event::Forked { room, device, account_id: account, name }));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{default_expires_s, text};
 
-/// What this account is to a room.
+/// What this account is to a room, whether or not this device is shut out of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Standing {
@@ -59,6 +59,10 @@ pub struct Room {
     pub unread: u64,
     /// What this account is to it.
     pub standing: Standing,
+    /// Whether this device is shut out of it: it is proved to have signed two different events at one
+    /// place, so it was copied.
+    #[serde(default)]
+    pub frozen: bool,
     /// What this account may do in it, while it is a member.
     #[serde(with = "text::option")]
     pub role: Option<Role>,
@@ -82,6 +86,10 @@ pub struct RoomDetails {
     pub unread: u64,
     /// What this account is to it.
     pub standing: Standing,
+    /// Whether this device is shut out of it: it is proved to have signed two different events at one
+    /// place, so it was copied.
+    #[serde(default)]
+    pub frozen: bool,
     /// What this account may do in it, while it is a member.
     #[serde(with = "text::option")]
     pub role: Option<Role>,
@@ -177,6 +185,9 @@ pub struct Member {
     /// Its devices known to the room.
     #[serde(with = "text::list")]
     pub devices: Vec<PeerId>,
+    /// Those of them that are shut out: proved to have signed two different events at one place.
+    #[serde(default, with = "text::list")]
+    pub frozen: Vec<PeerId>,
     /// The name it gave itself, or the start of its id.
     pub name: String,
     /// What it may do.

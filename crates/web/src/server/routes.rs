@@ -98,7 +98,9 @@ async fn rooms(State(app): Shared, mut params: Params) -> Result<Json<Vec<api::R
     // A room that one left or was removed from stays readable, and is listed when asked for.
     let with_former = params.parsed::<bool>("all")?.unwrap_or(false);
     params.end()?;
-    Ok(Json(all(app.node.rooms().into_iter().filter(|room| room.joined || with_former))))
+    let mut rooms: Vec<api::Room> = all(app.node.rooms());
+    rooms.retain(|room| with_former || room.standing == api::Standing::Joined);
+    Ok(Json(rooms))
 }
 
 async fn room(State(app): Shared, Room(room): Room) -> Result<Json<api::RoomDetails>> {

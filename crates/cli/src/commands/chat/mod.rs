@@ -7,6 +7,7 @@ mod screen;
 
 use std::io::IsTerminal as _;
 
+use ayni::PeerId;
 use ayni::limits::MAX_TEXT;
 use ayni_web::api::{Posted, RoomRef};
 use ayni_web::{Client, ClientError, api};
@@ -14,6 +15,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 
 use self::screen::{Input, Screen};
 use super::room;
+use super::standing::{joined, shut_out_words};
 use crate::args::SHOWN_MESSAGES;
 use crate::exit::{Code, failure};
 use crate::output::{Out, clean};
@@ -32,7 +34,7 @@ What starts with // is said with one /.
 pub(crate) async fn chat(session: &mut Session, room: &str) -> anyhow::Result<()> {
     let is_person = std::io::stdin().is_terminal() && !session.out.is_json();
     let talked = session.until_stopped(Need::Network, async |node, out| {
-        let room = room::joined(&node.client, room).await?;
+        let room = joined(&node.client, room).await?;
         if is_person {
             Talk::start(&node.client, room).await?.run().await
         } else {
@@ -72,6 +74,8 @@ async fn say_lines(client: &Client, room: &RoomRef, out: &mut Out) -> anyhow::Re
 struct Talk {
     client: Client,
     room: RoomRef,
+    /// This device.
+    me: PeerId,
     follower: Follower,
     printer: Printer,
     screen: Screen,
@@ -81,10 +85,10 @@ impl Talk {
     /// Shows the history and the editor.
     async fn start(client: &Client, room: RoomRef) -> anyhow::Result<Self> {
         let (follower, history) = Follower::start(client, room.room, SHOWN_MESSAGES).await?;
+        let me = client.id().await?.peer_id;
         let name = clean(&room.name).into_owned();
-        let screen = Screen::start(&format!("{name}> "))?;
-        let mut talk =
-            Self { client: client.clone(), room, follower, printer: Printer::default(), screen };
+        let (screen, printer) = (Screen::start(&format!("{name}> "))?, Printer::default());
+        let mut talk = Self { client: client.clone(), room, me, follower, printer, screen };
         talk.screen.show(format!("{name}: /help tells what you can do here\n")).await;
         for message in history {
             talk.show_message(&message).await;
@@ -127,6 +131,11 @@ impl Talk {
             Update::Left { name, removed, .. } => {
                 let how = if removed { "was removed" } else { "left" };
                 self.screen.show(format!("      {} {how}\n", clean(&name))).await;
+            }
+            Update::ShutOut { device, name } => {
+                let mine = device == self.me;
+                let words = shut_out_words(&self.room.name, &device, &name, mine);
+                self.screen.show(format!("      {}\n", clean(&words))).await;
             }
         }
     }
