@@ -425,10 +425,13 @@ impl Members {
     /// Returns the events that ended the last term of an account, if it is no member.
     pub fn ended_by(&self, account: &AccountId) -> Vec<EventId> {
         let info = self.accounts.get(account).filter(|info| !info.is_member());
-        let Some((term, _)) = info.and_then(|info| info.ended.last_key_value()) else {
-            return vec![];
-        };
-        let ends = self.reduction.ends_of(&self.all, (*account, *term)).into_iter();
+        let last = info.and_then(|info| info.ended.last_key_value());
+        last.map(|(term, _)| self.ends_of(account, *term)).unwrap_or_default()
+    }
+
+    /// Returns the events that end a term of an account: those in force.
+    pub fn ends_of(&self, account: &AccountId, term: u32) -> Vec<EventId> {
+        let ends = self.reduction.ends_of(&self.all, (*account, term)).into_iter();
         ends.filter_map(|end| Some(self.all.get(end)?.id)).collect()
     }
 

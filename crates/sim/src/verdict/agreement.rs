@@ -271,7 +271,8 @@ fn belong(world: &World, knower: &Peer, slow: bool) -> Result<(), String> {
 }
 
 /// Of one who was put out nothing is shown that came after what was there for who put it out; checked
-/// where that is one alone, so that nothing else may have had a say.
+/// where that is one alone, so that nothing else may have had a say: of several ends in force the lowest
+/// cut counts, and a liar with authority may name none at all (`docs/rooms.md`, Removal).
 fn cut(
     world: &World,
     agreed: &Agreed,
@@ -280,8 +281,9 @@ fn cut(
 ) -> Result<(), String> {
     let Cutting { by, account, term, held, len } = cutting;
     let members = agreed.reference.members();
-    let same = |it: &&Cutting| it.account == *account && it.term == *term;
-    let alone = world.cuttings().iter().filter(same).count() == 1;
+    let same = |it: &&Cutting| it.by == *by && it.account == *account && it.term == *term;
+    let once = world.cuttings().iter().filter(same).count() == 1;
+    let alone = once && ended_alone(world, agreed, cutting);
     let Some(info) = members.account(account) else { return Ok(()) };
     let ended = info.terms.keys().any(|of| of > term)
         || (info.was_removed() && info.terms.keys().next_back() == Some(term));
@@ -305,6 +307,15 @@ fn cut(
         ));
     }
     Ok(())
+}
+
+/// Whether one statement alone ends the term, by whom this cutting is.
+fn ended_alone(world: &World, agreed: &Agreed, cutting: &Cutting) -> bool {
+    let Cutting { by, account, term, .. } = cutting;
+    let [end] = agreed.reference.members().ends_of(account, *term)[..] else { return false };
+    let device = world.peers()[*by].identity().key.id();
+    let mut control = world.peers()[*by].store().control().iter();
+    control.any(|event| event.id() == end && event.header().device == device)
 }
 
 /// No honest peer was taken for a liar.
