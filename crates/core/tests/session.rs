@@ -1,6 +1,6 @@
 //! The synchronisation machine alone: what it asks for, in which order, and what it does not stand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 use ayni_core::event::RawEvent;
@@ -119,6 +119,16 @@ fn run(want: u64, count: usize) -> SyncFrame {
     SyncFrame::Run(want, vec![event; count])
 }
 
+/// Brings all that was asked for.
+fn bring(side: &mut Side, want: &Want, claims: &mut Claims) {
+    let mut left = usize::try_from(to_frontier(&want.ranges).count()).expect("small");
+    while left > 0 {
+        let part = left.min(MAX_RUN_EVENTS);
+        side.hear(run(want.id, part), claims).expect("asked");
+        left -= part;
+    }
+}
+
 fn summary(hash: u8) -> SyncFrame {
     SyncFrame::Summary(Bytes32([hash; 32]))
 }
@@ -154,7 +164,7 @@ fn different_states_announce_all_once() {
 #[test]
 fn control_comes_first_and_from_its_start_messages_from_their_end() {
     let chat = holding(Lane::Chat, 1, 0..20_000);
-    let control = holding(Lane::Control, 1, 0..10_000);
+    let control = holding(Lane::Control, 1, 0..20_000);
     let mut claims = Claims::default();
     // It holds enough messages not to be a newcomer.
     let mut side = Side::new(1, holding(Lane::Chat, 2, 0..300));
@@ -163,7 +173,10 @@ fn control_comes_first_and_from_its_start_messages_from_their_end() {
     // Nobody else is asked for it meanwhile.
     let mut other = Side::new(2, side.held.clone());
     assert_eq!(other.told(&control, &mut claims), []);
-    side.held.insert(log(Lane::Control, 1), 0..10_000);
+    for _ in 0..40 {
+        side.hear(run(0, 500), &mut claims).expect("asked");
+    }
+    side.held.insert(log(Lane::Control, 1), 0..20_000);
     let wants = asked(&side.hear(SyncFrame::Done(0), &mut claims).expect("asked"));
     assert_eq!(wants.len(), 2, "so that the next is there when one is answered");
     let end = 20_000 - MAX_WANT_EVENTS;
@@ -240,19 +253,28 @@ fn a_newcomer_asks_one_peer_for_the_newest_then_all_for_the_rest() {
     let theirs = asked(&other.feed(Input::Changed, &mut claims).expect("fine"));
     // Nothing is asked twice, and nothing that is here.
     let mut all = Frontier::default();
-    let mut count = 0;
-    for want in mine.iter().chain(&theirs) {
+    let mut count = [0, 0];
+    let mut open: VecDeque<(usize, Want)> = mine.into_iter().map(|want| (0, want)).collect();
+    open.extend(theirs.into_iter().map(|want| (1, want)));
+    while let Some((no, want)) = open.pop_front() {
         let ranges = to_frontier(&want.ranges);
-        count += ranges.count();
+        count[no] += ranges.count();
         all.union(&ranges);
+        one.held.union(&ranges);
+        other.held.union(&ranges);
+        let side = if no == 0 { &mut one } else { &mut other };
+        bring(side, &want, &mut claims);
+        let more = asked(&side.hear(SyncFrame::Done(want.id), &mut claims).expect("asked"));
+        open.extend(more.into_iter().map(|want| (no, want)));
     }
-    assert_eq!(all.count(), count, "two peers were asked for the same");
+    assert_eq!(all.count(), count[0] + count[1], "two peers were asked for the same");
     assert_eq!(all, holding(Lane::Chat, 1, 0..newest.start));
+    assert!(count.iter().all(|count| *count > 4_000), "each had its part: {count:?}");
 }
 
 #[test]
 fn what_a_peer_leaves_undone_is_asked_of_another() {
-    let theirs = holding(Lane::Chat, 1, 0..100);
+    let theirs = holding(Lane::Chat, 1, 0..50);
     let mut claims = Claims::default();
     let (mut one, mut other) =
         (Side::new(1, Frontier::default()), Side::new(2, Frontier::default()));
@@ -261,6 +283,33 @@ fn what_a_peer_leaves_undone_is_asked_of_another() {
     claims.end(SessionId(1));
     let wants = asked(&other.feed(Input::Changed, &mut claims).expect("fine"));
     assert_eq!(to_frontier(&wants[0].ranges), theirs);
+}
+
+#[test]
+fn a_slow_peer_is_waited_for_no_longer_than_it_has_taken_so_far() {
+    // Messages of two hundred logs, each longer than what is asked of one at a time.
+    let all = (0..200).map(|n| holding(Lane::Chat, n, 0..100));
+    let theirs = all.fold(Frontier::default(), |all, log| both(&all, &log));
+    let mut claims = Claims::default();
+    let mut side = Side::new(1, holding(Lane::Chat, 1_000, 0..300));
+    let mut open: VecDeque<Want> = side.told(&theirs, &mut claims).into();
+    let mut came = 0;
+    while let Some(want) = open.pop_front() {
+        let ranges = to_frontier(&want.ranges);
+        let owed =
+            ranges.count() + open.iter().map(|it| to_frontier(&it.ranges).count()).sum::<u64>();
+        assert!(owed <= came.max(128), "{owed} are asked of who brought {came}");
+        // What it owes is all that others are not asked for.
+        let mut others = claims.clone();
+        let mut other = Side::new(2, side.held.clone());
+        let free = other.told(&theirs, &mut others);
+        assert_eq!(free.is_empty(), theirs.minus(&side.held).count() == owed);
+        bring(&mut side, &want, &mut claims);
+        came += ranges.count();
+        side.held.union(&ranges);
+        open.extend(asked(&side.hear(SyncFrame::Done(want.id), &mut claims).expect("asked")));
+    }
+    assert_eq!(theirs.minus(&side.held), Frontier::default());
 }
 
 #[test]
@@ -278,7 +327,7 @@ fn hazard_23_a_flood_of_requests_ends_the_session() {
 
 #[test]
 fn hazard_23_what_was_not_asked_for_ends_the_session() {
-    let theirs = holding(Lane::Chat, 1, 0..100);
+    let theirs = holding(Lane::Chat, 1, 0..50);
     let fresh = || {
         let mut claims = Claims::default();
         let mut side = Side::new(1, Frontier::default());
@@ -292,9 +341,9 @@ fn hazard_23_what_was_not_asked_for_ends_the_session() {
     // The same events again and again.
     let (mut side, mut claims) = fresh();
     let mut runs = 0;
-    while side.hear(run(0, 100), &mut claims).is_ok() {
+    while side.hear(run(0, 50), &mut claims).is_ok() {
         runs += 1;
-        assert!(runs <= 1 + MAX_RUN_EVENTS / 100, "more than was asked for, without an end");
+        assert!(runs <= 1 + MAX_RUN_EVENTS / 50, "more than was asked for, without an end");
     }
     // And after it was answered.
     let (mut side, mut claims) = fresh();

@@ -22,7 +22,7 @@ const PIPELINE: usize = 2;
 const MAX_CONTESTED: usize = 8;
 
 /// Events that are asked of one log at a time, at least, while it lacks that many: each run costs a
-/// signature on both sides and a commit, whatever its length.
+/// signature on both sides and a commit, whatever its length. Also what a peer is asked for at first.
 const LEAST_SHARE: u64 = 64;
 
 /// What a session is told.
@@ -145,6 +145,8 @@ pub struct Session {
     forgiven: u64,
     asked: BTreeMap<u64, Asked>,
     next_want: u64,
+    /// How many events it brought.
+    brought: u64,
     /// The last log of which a share was asked; the next request goes on after it.
     turn: Option<LogId>,
     serving: usize,
@@ -179,6 +181,7 @@ impl Session {
             forgiven: 0,
             asked: BTreeMap::new(),
             next_want: 0,
+            brought: 0,
             turn: None,
             serving: 0,
             newest: Tried::Not,
@@ -399,6 +402,7 @@ impl Session {
         let asked = self.asked.get_mut(&id).ok_or(Violation::Unsolicited)?;
         asked.left = asked.left.checked_sub(events.len() as u64).ok_or(Violation::Unsolicited)?;
         asked.came |= !events.is_empty();
+        self.brought = self.brought.saturating_add(events.len() as u64);
         Ok(())
     }
 
@@ -487,7 +491,7 @@ impl Session {
         // What this device itself said comes first: it writes nothing before.
         let own = of_device(&open, &self.me);
         if !own.is_empty() {
-            let (part, _) = one_request(&own, None);
+            let (part, _) = one_request(&own, self.most(), None);
             claims.claim(self.id, self.next_want, part.clone());
             return self.want(Wanted::Ranges(part), out);
         }
@@ -504,12 +508,20 @@ impl Session {
             }
         }
         while self.asked.len() < PIPELINE && !open.is_empty() {
-            let (part, turn) = one_request(&open, self.turn);
+            let (part, turn) = one_request(&open, self.most(), self.turn);
             self.turn = turn;
             open = open.minus(&part);
             claims.claim(self.id, self.next_want, part.clone());
             self.want(Wanted::Ranges(part), out);
         }
+    }
+
+    /// Returns how many events one request may ask for. All that are under way are no more than the peer
+    /// has brought before, but for the first ones: nobody else is asked for them meanwhile, so a slow
+    /// peer holds up the room no longer than it has taken so far, and a fast one is soon asked for much.
+    fn most(&self) -> u64 {
+        let share = (self.brought / PIPELINE as u64).clamp(LEAST_SHARE, MAX_WANT_EVENTS);
+        share - share % LEAST_SHARE
     }
 
     /// Asks for a part of a log that is here in another branch: beside all else, one at a time.
@@ -619,13 +631,13 @@ fn frames_of(logs: Vec<LogRuns>) -> Vec<Vec<LogRuns>> {
     frames
 }
 
-/// Cuts one request's worth off: of each log a share from its end, for the newest messages matter
-/// first. Where the logs are too many for that, it is the turn of those after `turn`. Returns also the
-/// last one that had its turn.
-fn one_request(open: &Frontier, turn: Option<LogId>) -> (Frontier, Option<LogId>) {
+/// Cuts one request's worth off, `most` events: of each log a share from its end, for the newest
+/// messages matter first. Where the logs are too many for that, it is the turn of those after `turn`.
+/// Returns also the last one that had its turn.
+fn one_request(open: &Frontier, most: u64, turn: Option<LogId>) -> (Frontier, Option<LogId>) {
     let logs = open.len().clamp(1, MAX_WANT_RANGES) as u64;
-    let share = (MAX_WANT_EVENTS / logs).max(LEAST_SHARE);
-    let mut left = MAX_WANT_EVENTS;
+    let share = (most / logs).max(LEAST_SHARE);
+    let mut left = most;
     let mut ranges_left = MAX_WANT_RANGES;
     let (mut part, mut last) = (Frontier::default(), None);
     let next = |log: &LogId| turn.is_none_or(|turn| *log > turn);
