@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ayni::service::ServiceLimits;
 use ayni::{Network, Role};
+use ayni_web::api::MAX_FOUND;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -136,6 +137,18 @@ pub(crate) enum Command {
         /// Go on with what is said next, until stopped
         #[arg(long, short)]
         follow: bool,
+    },
+    /// Find messages that have all of some words, in every room or in one
+    Search {
+        /// The words; of three characters or more, what begins with them is found as well
+        #[arg(required = true)]
+        text: Vec<String>,
+        /// Only in this room: its id, the start of its id, or its name
+        #[arg(long, value_name = "ROOM")]
+        room: Option<String>,
+        /// How many messages, the newest of them, at most 1000
+        #[arg(long, value_name = "N", default_value_t = SHOWN_MESSAGES, value_parser = found)]
+        limit: usize,
     },
     /// Talk in a room, interactively; piped input is said line by line
     Chat {
@@ -444,6 +457,13 @@ fn tcp_target(text: &str) -> Result<String, String> {
     }
 }
 
+fn found(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number @ 1..=MAX_FOUND) => Ok(number),
+        _ => Err(format!("a search finds 1 to {MAX_FOUND} messages")),
+    }
+}
+
 fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("it must be at least 1".to_owned()),
@@ -505,6 +525,14 @@ mod tests {
         assert!(Cli::try_parse_from(["ayni", "say", "family", "--jsno"]).is_err());
         assert!(Cli::try_parse_from(["ayni", "say", "family", "--", "--jsno"]).is_ok());
         assert!(Cli::try_parse_from(["ayni", "say", "family", "-"]).is_ok());
+    }
+
+    #[test]
+    fn what_a_search_finds_has_the_limit_that_its_help_names() {
+        assert_eq!(found("1000"), Ok(MAX_FOUND));
+        for wrong in ["0", "1001", "-1", "many"] {
+            assert!(found(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

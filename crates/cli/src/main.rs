@@ -25,7 +25,9 @@ use ayni_web::api;
 use clap::Parser as _;
 
 use crate::args::{Cli, Command, InviteCommand, MemberCommand, RoomCommand};
-use crate::commands::{about, chat, demo, invite, log, member, room, say, service, shell, up};
+use crate::commands::{
+    about, chat, demo, invite, log, member, room, say, search, service, shell, up,
+};
 use crate::session::Session;
 
 /// The environment variable that says what to log.
@@ -82,6 +84,9 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Log { room, limit, follow: false }) => log::log(session, &room, limit).await,
         Some(Command::Log { room, limit, follow: true }) => {
             log::follow(session, &room, limit).await
+        }
+        Some(Command::Search { text, room, limit }) => {
+            search::search(session, &text, room.as_deref(), limit).await
         }
         Some(Command::Chat { room }) => chat::chat(session, &room).await,
         Some(Command::Peers) => about::peers(session).await,

@@ -21,6 +21,11 @@ impl Printer {
     /// Returns the lines for the next message. A text of several lines is one of them, moved to the
     /// right after its first.
     pub(crate) fn lines(&mut self, message: &Message) -> Vec<String> {
+        self.lines_in(None, message)
+    }
+
+    /// Likewise, with the name of the message's room, where those of several stand together.
+    pub(crate) fn lines_in(&mut self, room: Option<&str>, message: &Message) -> Vec<String> {
         let moment = Moment::from_unix_ms(message.time);
         let mut lines = Vec::new();
         if self.day != moment.day {
@@ -32,7 +37,8 @@ impl Printer {
             MessageKind::Locked => "(cannot be read yet: its key is not here)".to_owned(),
             MessageKind::Unknown => "(from a newer version of ayni)".to_owned(),
         };
-        lines.push(format!("{} {}: {text}", moment.time, clean(&message.name)));
+        let room = room.map(|room| format!("[{}] ", clean(room))).unwrap_or_default();
+        lines.push(format!("{} {room}{}: {text}", moment.time, clean(&message.name)));
         lines
     }
 }
@@ -238,6 +244,9 @@ mod tests {
         let fake = message(0, MessageKind::Message, "Ana\n00:00 Beto", "one\n00:00 Beto: two");
         let lines = printer.lines(&fake);
         assert_eq!(lines[1], "00:00 Ana␊00:00 Beto: one\n      00:00 Beto: two");
+        let lines =
+            printer.lines_in(Some("den\n00:00 [x]"), &message(0, MessageKind::Message, "A", "b"));
+        assert_eq!(lines, ["00:00 [den␊00:00 [x]] A: b"]);
         let newer = message(0, MessageKind::Unknown, "Ana", "");
         assert_eq!(printer.lines(&newer), ["00:00 Ana: (from a newer version of ayni)"]);
     }

@@ -51,6 +51,8 @@ const INVITATION: &[&str] =
     &["expires", "invite", "inviter", "name", "open", "role", "used", "uses"];
 const LOOK: &[&str] =
     &["expires", "history", "inviter", "inviter_name", "members", "name", "role", "room", "topic"];
+const FOUND: &[&str] =
+    &["author", "device", "event", "kind", "name", "room", "room_name", "text", "time"];
 const MESSAGE: &[&str] = &["author", "device", "event", "kind", "name", "room", "text", "time"];
 
 /// Asserts that the objects have exactly these keys, that only `nullable` ones are null, and that
@@ -114,6 +116,7 @@ fn keys_of_commands_that_work_on_the_folder() {
     check("ayni say", &run(&["say", "family", "hi"]), &["event"], &[]);
     check("ayni broadcast", &run(&["broadcast", "hi"]), &["event", "room"], &[]);
     check("ayni log", &run(&["log", "family"]), MESSAGE, &[]);
+    check("ayni search", &run(&["search", "hi"]), FOUND, &[]);
     let member = &["account_id", "devices", "founder", "frozen", "me", "name", "online", "role"];
     check("ayni members", &run(&["members", "family"]), member, &[]);
     check("ayni status", &run(&["status"]), STATUS, &[]);

@@ -20,6 +20,9 @@ pub const INVITE_EXPIRES_S: u64 = 7 * 24 * 60 * 60;
 pub const JOIN_WAIT_S: u64 = 30;
 /// Messages listed where no limit was named: what fits on a few screens.
 pub const DEFAULT_LIMIT: usize = 50;
+/// Most messages that one search finds: more than anyone reads, and few enough to be put in another
+/// order in memory, the largest of them included (64 MiB).
+pub const MAX_FOUND: usize = 1000;
 /// Time that a request to a service may take where nothing else was said, in seconds.
 pub const REQUEST_TIMEOUT_S: u64 = 30;
 
@@ -89,6 +92,23 @@ pub struct Message {
     pub kind: MessageKind,
     /// The text; empty where the kind has none.
     pub text: String,
+}
+
+/// The first line of what `GET /api/v1/search` answers; the others are messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Searched {
+    /// How many stored events were not indexed yet, about: what is in them is not found.
+    pub behind: u64,
+}
+
+/// A message that was found by its words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoundMessage {
+    /// The message.
+    #[serde(flatten)]
+    pub message: Message,
+    /// The name of its room, as it is now.
+    pub room_name: String,
 }
 
 /// What a message is.

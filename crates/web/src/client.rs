@@ -21,11 +21,26 @@ use futures_util::Stream;
 pub(crate) use connect::ADDRESS_FILE;
 use http::Http;
 
+use crate::api::FoundMessage;
 pub use error::{ClientError, Result};
 pub use socket::{Forwarding, ProvideOptions, Providing, ServiceCall};
 
 /// Values as they arrive; ends after the first error, or when the node ends it.
 pub type Streaming<T> = Pin<Box<dyn Stream<Item = Result<T>> + Send>>;
+
+/// What a search found.
+pub struct Found {
+    /// How many stored events were not indexed yet, about: what is in them is not found.
+    pub behind: u64,
+    /// The messages, the newest first.
+    pub messages: Streaming<FoundMessage>,
+}
+
+impl fmt::Debug for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Found").field("behind", &self.behind).finish_non_exhaustive()
+    }
+}
 
 /// A client of one node's API. Cloning gives another handle with the same connections.
 #[derive(Clone)]

@@ -22,6 +22,7 @@ mod page;
 mod params;
 mod provide;
 mod routes;
+mod search;
 mod socket;
 
 use std::io::ErrorKind;

@@ -2,10 +2,10 @@
 
 use ayni::{AccountId, EventId, InviteKey, PeerId, Role, RoomId};
 use ayni_web::api::{
-    Address, Direct, Done, ErrorCode, ErrorDetail, Event, Failure, Finding, GiveRole, History, Id,
-    Invitation, Invite, Join, Look, Member, Message, MessageKind, Named, Peer, PeerPath, Person,
-    Posted, PostedDirect, PostedRoom, Remove, Revoke, Room, RoomDetails, RoomKind, RoomRef,
-    Service, Setting, Standing, Status, Text, Ticket,
+    Address, Direct, Done, ErrorCode, ErrorDetail, Event, Failure, Finding, FoundMessage, GiveRole,
+    History, Id, Invitation, Invite, Join, Look, Member, Message, MessageKind, Named, Peer,
+    PeerPath, Person, Posted, PostedDirect, PostedRoom, Remove, Revoke, Room, RoomDetails,
+    RoomKind, RoomRef, Searched, Service, Setting, Standing, Status, Text, Ticket,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -139,6 +139,10 @@ fn rooms() {
 #[test]
 fn messages() {
     golden(&message(), MESSAGE);
+    let found = FoundMessage { message: message(), room_name: "den".into() };
+    let line = MESSAGE.replace('}', r#","room_name":"den"}"#);
+    golden(&found, &line);
+    golden(&Searched { behind: 3 }, r#"{"behind":3}"#);
     golden(&MessageKind::Unknown, r#""unknown""#);
     golden(&MessageKind::Locked, r#""locked""#);
     let newer: MessageKind = serde_json::from_str(r#""poll""#).expect("kept");

@@ -54,6 +54,8 @@ async fn hazard_33_the_log_has_no_text_ticket_token_or_address() {
     for body in [r#"{"text":"hidden-text""#, r#"{"hidden-text":1}"#] {
         api.ask("POST", "/api/v1/rooms/hidden-den/messages").body(body).send().await;
     }
+    api.client.search("hidden-text", Some("hidden-den"), 5).await.expect("searches");
+    api.client.search("?hidden-text?", Some("hidden-nowhere"), 5).await.expect_err("no room");
     let wrong = "f".repeat(64);
     api.ask("GET", "/api/v1/id").token(Some(&wrong)).send().await;
     api.ask("GET", "/api/v1/id").host(Some("hidden-host")).send().await;

@@ -8,6 +8,7 @@ pub(crate) mod log;
 pub(crate) mod member;
 pub(crate) mod room;
 pub(crate) mod say;
+pub(crate) mod search;
 pub(crate) mod service;
 pub(crate) mod shell;
 pub(crate) mod standing;

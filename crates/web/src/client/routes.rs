@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::http::{self, Ask};
-use super::{Client, ClientError, Result, Streaming, stream};
+use super::{Client, ClientError, Found, Result, Streaming, stream};
 use crate::api;
 
 /// Longest time for a call that works on this machine only: far more than a slow disk takes, so that
@@ -124,7 +124,25 @@ impl Client {
         };
         // No time limit: who reads decides how fast it goes.
         let body = self.http.stream(self.addr, &self.token, ask).await?;
-        Ok(stream::messages(body))
+        Ok(stream::values(stream::lines_of(body)))
+    }
+
+    /// Finds messages that have all words of a text, in one room or in all: the newest `limit`
+    /// ([`api::MAX_FOUND`] at most), the newest first, as they are read from the store.
+    pub async fn search(&self, text: &str, room: Option<&str>, limit: usize) -> Result<Found> {
+        let limit = limit.to_string();
+        let room = room.map(|room| ("room", room));
+        let query: Vec<_> = [("text", text), ("limit", &limit)].into_iter().chain(room).collect();
+        let ask = Ask {
+            method: Method::GET,
+            path: http::path(&["search"], &query)?,
+            body: Body::empty(),
+            is_json: false,
+        };
+        let body = self.http.stream(self.addr, &self.token, ask).await?;
+        let mut lines = stream::lines_of(body);
+        let api::Searched { behind } = stream::first(&mut lines).await?;
+        Ok(Found { behind, messages: stream::values(lines) })
     }
 
     /// Makes everything stored so far in a room count as read.

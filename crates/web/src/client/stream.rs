@@ -1,9 +1,10 @@
-//! Messages as lines of JSON, read as they arrive.
+//! Values as lines of JSON, read as they arrive.
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use futures_util::stream::{self, StreamExt};
+use serde::de::DeserializeOwned;
 
 use super::{ClientError, Result, Streaming};
 use crate::api;
@@ -11,17 +12,31 @@ use crate::api;
 /// Longest line: the largest text with every byte escaped (6 for 1), and the other keys.
 const MAX_LINE: usize = 6 * ayni::limits::MAX_TEXT + 16 * 1024;
 
-/// Returns the messages of a reply; a line that tells a failure becomes the stream's error.
-pub(super) fn messages(body: Body) -> Streaming<api::Message> {
+/// Lines of a reply, as they arrive.
+pub(super) type Lines = Streaming<BytesMut>;
+
+/// Returns the lines of a reply.
+pub(super) fn lines_of(body: Body) -> Lines {
     let chunks = body.into_data_stream().map(|chunk| chunk.map_err(|_| ClientError::gone()));
-    Box::pin(lines(chunks).map(|line| line.and_then(|line| parse(&line))))
+    Box::pin(lines(chunks))
 }
 
-fn parse(line: &[u8]) -> Result<api::Message> {
+/// Takes the first line of a reply, which has to be there.
+pub(super) async fn first<T: DeserializeOwned>(lines: &mut Lines) -> Result<T> {
+    let line = lines.next().await.ok_or_else(ClientError::gone)?;
+    parse(&line?)
+}
+
+/// Returns the values of lines; one that tells a failure becomes the stream's error.
+pub(super) fn values<T: DeserializeOwned + Send + 'static>(lines: Lines) -> Streaming<T> {
+    Box::pin(lines.map(|line| line.and_then(|line| parse(&line))))
+}
+
+fn parse<T: DeserializeOwned>(line: &[u8]) -> Result<T> {
     serde_json::from_slice(line).map_err(|_| match serde_json::from_slice::<api::Failure>(line) {
         Ok(failure) => failure.error.into(),
         Err(_) => ClientError::internal(
-            "the node told a message in a form that this version does not know",
+            "the node told something in a form that this version does not know",
         ),
     })
 }
@@ -88,6 +103,8 @@ mod tests {
     #[test]
     fn a_failure_in_the_middle_keeps_its_code() {
         let line = br#"{"error":{"code":"denied","message":"no"}}"#;
-        assert_eq!(parse(line), Err(ClientError::new(api::ErrorCode::Denied, "no")));
+        let denied = ClientError::new(api::ErrorCode::Denied, "no");
+        assert_eq!(parse::<api::Message>(line), Err(denied.clone()));
+        assert_eq!(parse::<api::Searched>(line), Err(denied));
     }
 }

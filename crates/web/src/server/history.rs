@@ -19,8 +19,10 @@ use super::App;
 use super::failure::{Failure, Result};
 use crate::api;
 
+/// The media type of one value a line.
+pub(super) const LINES: &str = "application/x-ndjson";
 /// Messages read at once: some hundred kilobytes of ordinary talk.
-const PAGE: usize = 256;
+pub(super) const PAGE: usize = 256;
 /// Times that a page is read further back to find its first message, before what there is is taken:
 /// so many pages of older messages would have to arrive within the moment of one reply.
 const MAX_STEPS: usize = 16;
@@ -50,7 +52,7 @@ struct Rest {
 pub(super) async fn history(app: Arc<App>, room: RoomId, limit: usize) -> Result<Response> {
     let rest = plan(app, room, limit).await?;
     let body = Body::from_stream(lines(rest));
-    Ok(([(CONTENT_TYPE, "application/x-ndjson")], body).into_response())
+    Ok(([(CONTENT_TYPE, LINES)], body).into_response())
 }
 
 /// Walks back, and finds out whether the room can be read at all while there is still a status to say.
@@ -130,7 +132,8 @@ fn encode(messages: Vec<Message>) -> Bytes {
         .into()
 }
 
-fn line(value: &impl serde::Serialize) -> Bytes {
+/// Returns a value as one line of JSON.
+pub(super) fn line(value: &impl serde::Serialize) -> Bytes {
     let mut line = serde_json::to_vec(value).expect("the API's shapes are plain data");
     line.push(b'\n');
     line.into()

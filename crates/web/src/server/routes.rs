@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::extract::{JsonBody, MAX_TEXT_BODY, RawBody, Room};
 use super::failure::{Failure, Result};
 use super::params::{MAX_SECONDS, Params, seconds};
-use super::{App, events, guard, history, page, provide};
+use super::{App, events, guard, history, page, provide, search};
 use crate::api;
 use crate::frame::MAX_SERVICE_BYTES;
 
@@ -39,6 +39,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/rooms/{room}/person", get(person))
         .route("/api/v1/rooms/{room}/role", post(give_role))
         .route("/api/v1/rooms/{room}/remove", post(remove))
+        .route("/api/v1/search", get(search::search))
         .route("/api/v1/look", post(look))
         .route("/api/v1/join", post(join))
         .route("/api/v1/dm", post(dm))

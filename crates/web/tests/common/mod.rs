@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Every route that needs a token, with a body or query that it accepts.
-pub const ROUTES: [(&str, &str, &str); 28] = [
+pub const ROUTES: [(&str, &str, &str); 29] = [
     ("GET", "/api/v1/status", ""),
     ("GET", "/api/v1/doctor", ""),
     ("GET", "/api/v1/id", ""),
@@ -35,6 +35,7 @@ pub const ROUTES: [(&str, &str, &str); 28] = [
     ("GET", "/api/v1/rooms/x/person?who=Rosa", ""),
     ("POST", "/api/v1/rooms/x/role", r#"{"who":"Rosa","role":"admin"}"#),
     ("POST", "/api/v1/rooms/x/remove", r#"{"who":"Rosa"}"#),
+    ("GET", "/api/v1/search?text=hello", ""),
     ("POST", "/api/v1/look", r#"{"ticket":"ayni"}"#),
     ("POST", "/api/v1/join", r#"{"ticket":"ayni"}"#),
     ("POST", "/api/v1/dm", r#"{"who":"x","text":"hello"}"#),
