@@ -13,7 +13,7 @@ use super::role::Role;
 use crate::clock::Hlc;
 use crate::event::Header;
 use crate::id::{AccountId, EventId, InviteKey, PeerId, RoomId};
-use crate::keys::DeviceCert;
+use crate::keys::{Bytes32, DeviceCert};
 use crate::log::{Lane, LogId};
 
 /// One control event.
@@ -52,6 +52,26 @@ struct Introductions {
     invites: BTreeSet<InviteKey>,
 }
 
+/// What one log says once: said again it says nothing, or whoever repeats it could have everyone go
+/// through any number of statements for each of the others'.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Once {
+    Leave,
+    Invite(InviteKey),
+    Epoch(Bytes32),
+}
+
+impl Once {
+    fn of(control: &Control) -> Option<Self> {
+        match control {
+            Control::Leave(_) => Some(Self::Leave),
+            Control::Invite(invite) => Some(Self::Invite(invite.key)),
+            Control::Epoch(epoch) => Some(Self::Epoch(epoch.commitment)),
+            _ => None,
+        }
+    }
+}
+
 /// All statements of a room.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Statements {
@@ -78,6 +98,8 @@ pub(super) struct Statements {
     invites: BTreeMap<InviteKey, Vec<usize>>,
     /// The admissions by the keys that they name.
     admissions: BTreeMap<InviteKey, Vec<usize>>,
+    /// What each log said that it can say once.
+    once: BTreeSet<(LogId, Once)>,
     /// The keys that someone revoked.
     revoked: BTreeSet<InviteKey>,
     /// Where logs fork, and after which event.
@@ -212,6 +234,9 @@ impl Statements {
     /// Adds a control event, whose dependencies are here. Returns its place.
     pub(super) fn push(&mut self, header: &Header, id: EventId, control: Option<Control>) -> usize {
         let control = control.filter(|control| holds(control, header));
+        let once = control.as_ref().and_then(Once::of);
+        let is_new = once.is_none_or(|once| self.once.insert((header.log(), once)));
+        let control = control.filter(|_| is_new);
         let known = header.deps.iter().chain(&header.prev);
         let cited = control.as_ref().and_then(Control::cites);
         let mut parents: Vec<usize> = known.chain(&cited).filter_map(|id| self.find(id)).collect();

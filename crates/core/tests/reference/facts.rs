@@ -74,7 +74,7 @@ impl Facts {
         let said: Vec<Said> = events.iter().map(|event| said(room, event)).collect();
         let with_branches = acceptable(&said, &BTreeMap::new());
         let forks = forks(room, &with_branches);
-        let all = acceptable(&said, &forks);
+        let all = without_repeats(acceptable(&said, &forks));
         let genesis = all.values().find_map(|it| match &it.control {
             Some(Control::Genesis(body)) => Some(body.genesis.clone()),
             _ => None,
@@ -329,6 +329,26 @@ fn forks(room: RoomId, all: &BTreeMap<EventId, Said>) -> BTreeMap<LogId, u64> {
         }
     }
     forks
+}
+
+/// Of what a log says again that it can say once, the first alone says something.
+fn without_repeats(mut all: BTreeMap<EventId, Said>) -> BTreeMap<EventId, Said> {
+    let mut order: Vec<(u64, EventId)> = all.values().map(|it| (it.seq, it.id)).collect();
+    order.sort_unstable();
+    let mut said = BTreeSet::new();
+    for (_, id) in order {
+        let Some(it) = all.get_mut(&id) else { continue };
+        let once = match &it.control {
+            Some(Control::Leave(_)) => "leaves".to_owned(),
+            Some(Control::Invite(invite)) => format!("invites by {:?}", invite.key),
+            Some(Control::Epoch(epoch)) => format!("mints {:?}", epoch.commitment),
+            _ => continue,
+        };
+        if !said.insert((it.log, once)) {
+            it.control = None;
+        }
+    }
+    all
 }
 
 /// Finds what is taken in, if this is known of forks: all that the rest of it lets in.
