@@ -310,7 +310,7 @@ impl Members {
 
     /// Whether a device is proved to have signed two events at one position.
     pub fn is_frozen(&self, device: &PeerId) -> bool {
-        self.all.forks().any(|(log, _)| log.device == *device)
+        self.all.is_frozen(device)
     }
 
     /// Returns the devices of the members now.
@@ -616,7 +616,7 @@ impl Members {
     fn note_epoch(&mut self, id: EpochId, at: usize) {
         let Some(it) = self.all.get(at).filter(|_| !self.all.is_forked(at)) else { return };
         let Some(Control::Epoch(epoch)) = &it.control else { return };
-        let past = self.all.past(at);
+        let past = self.all.past_once(at);
         let known = |parent: &EpochId| {
             let minted = self.minted.get(parent);
             minted.is_some_and(|minted| minted.by.iter().any(|(by, _)| past.contains(*by)))

@@ -22,6 +22,16 @@ impl Places {
         *word |= 1 << (at % BITS);
         *word != before
     }
+
+    /// Adds all of `other`.
+    pub(super) fn union(&mut self, other: &Self) {
+        if self.0.len() < other.0.len() {
+            self.0.resize(other.0.len(), 0);
+        }
+        for (word, more) in self.0.iter_mut().zip(&other.0) {
+            *word |= more;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -38,5 +48,11 @@ mod tests {
         }
         let found: Vec<usize> = (0..2000).filter(|at| places.contains(*at)).collect();
         assert_eq!(found, [0, 63, 64, 65, 1000]);
+        let mut more = Places::default();
+        assert!(more.insert(7));
+        more.union(&places);
+        places.union(&more);
+        assert_eq!(more, places);
+        assert!(places.contains(7) && more.contains(1000) && !more.contains(8));
     }
 }

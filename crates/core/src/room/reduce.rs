@@ -55,6 +55,10 @@ struct Model {
     givers: BTreeSet<usize>,
 }
 
+/// Where logs end, given what is in force: found once for each log, since all that stands in it is
+/// measured by that; for leavings apart from the rest.
+type Ends = BTreeMap<(LogId, bool), u64>;
+
 /// Reduces all statements, or those of `only`.
 pub(super) fn reduce(all: &Statements, only: Option<&Places>) -> Reduction {
     let reducer = Reducer::new(all, only);
@@ -107,13 +111,14 @@ impl<'a> Reducer<'a> {
     /// Whether a statement lies before the end of its log, given the ends of terms in force.
     ///
     /// A leaving is measured by removals alone: two devices of one account may both leave.
-    fn stands(self, at: usize, it: &Statement, enders: &BTreeSet<usize>) -> bool {
+    fn stands(self, at: usize, it: &Statement, enders: &BTreeSet<usize>, known: &mut Ends) -> bool {
         let leaves = self.all.is_leaving(at);
         let ends = |seat: Seat| {
             let ends = self.ends(seat, enders);
             ends.filter(|end| !(leaves && self.all.is_leaving(*end))).collect()
         };
-        it.seq < end_of(self.all, &it.log, ends)
+        let find = || end_of(self.all, &it.log, ends);
+        it.seq < *known.entry((it.log, leaves)).or_insert_with(find)
     }
 
     /// What holds if, of what stands against something, exactly `against` does.
@@ -124,16 +129,18 @@ impl<'a> Reducer<'a> {
     /// Like [`Self::step`]; if `only` is given, no other ends of terms hold.
     fn step_with(self, against: &Model, only: Option<&BTreeSet<usize>>) -> Model {
         let mut model = Model::default();
+        let mut ends = Ends::new();
         let may_end = |at: &usize| only.is_none_or(|only| only.contains(at));
         // What is cited has a lower place.
         for (at, it) in self.statements() {
-            let authorized =
-                || self.has_authority(at, &model) && self.stands(at, it, &against.enders);
+            let mut authorized = || {
+                self.has_authority(at, &model) && self.stands(at, it, &against.enders, &mut ends)
+            };
             match &it.control {
                 Some(Control::Leave(_)) if may_end(&at) => {
                     let mut seats = self.all.seats_of(&it.log);
                     if seats.any(|seat| self.has_begun(seat, at, &model))
-                        && self.stands(at, it, &against.enders)
+                        && self.stands(at, it, &against.enders, &mut ends)
                     {
                         model.enders.insert(at);
                     }
@@ -221,8 +228,10 @@ impl<'a> Reducer<'a> {
         for at in out.givers.clone() {
             self.take_given(at, out);
         }
+        let mut ends = Ends::new();
         for (at, it) in self.statements() {
-            if matches!(it.control, Some(Control::Revoke(_))) && self.stands(at, it, &out.enders) {
+            let revokes = matches!(it.control, Some(Control::Revoke(_)));
+            if revokes && self.stands(at, it, &out.enders, &mut ends) {
                 self.revoke(at, it, out);
             }
         }
@@ -234,13 +243,13 @@ impl<'a> Reducer<'a> {
     /// times at most and each invite is found once, so this ends, and soon. Returns what was counted, in
     /// the order in which it was.
     fn count_all(self, mut open: Vec<usize>, out: &mut Reduction) -> Vec<usize> {
-        let mut counted = Vec::new();
+        let (mut counted, mut ends) = (Vec::new(), Ends::new());
         while !open.is_empty() {
             let mut found = Found::default();
             for at in open {
                 if let Some(it) = self.all.get(at)
                     && self.only.is_none_or(|only| only.contains(at))
-                    && self.stands(at, it, &out.enders)
+                    && self.stands(at, it, &out.enders, &mut ends)
                 {
                     self.count(at, it, out, &mut found);
                     counted.push(at);
@@ -270,6 +279,14 @@ impl<'a> Reducer<'a> {
                 | Control::Merge,
             )
             | None => Some(self.count_all(vec![at], out)),
+            // Anyone may say that it removes the founder, as often as it likes: that costs nobody more
+            // than any other statement.
+            Some(
+                Control::Grant(_) | Control::Remove(_) | Control::Revoke(_) | Control::Upgrade(_),
+            ) if self.all.is_idle(at) => Some(self.count_all(vec![at], out)),
+            Some(Control::Fork(fork)) if self.all.is_idle_fork(at, fork) => {
+                Some(self.count_all(vec![at], out))
+            }
             _ => None,
         }
     }
@@ -371,7 +388,10 @@ impl<'a> Reducer<'a> {
                     .seats_of(&invite.log)
                     .any(|seat| self.all.seats_of(&it.log).any(|own| own == seat))
             });
-            if authority || own {
+            let ended = out.revoked.get(&invite).into_iter().flatten();
+            // Said again later, in knowledge of more, it leaves out nobody else.
+            let again = ended.filter_map(|end| self.all.get(*end)).any(|end| end.log == it.log);
+            if (authority || own) && !again {
                 out.revoked.entry(invite).or_default().insert(at);
             }
         }

@@ -104,6 +104,8 @@ pub(super) struct Statements {
     revoked: BTreeSet<InviteKey>,
     /// Where logs fork, and after which event.
     forked: BTreeMap<LogId, (u64, Option<EventId>)>,
+    /// The proofs by which a log was first known to fork, or to do so earlier.
+    moved: BTreeMap<usize, LogId>,
     /// What proves it.
     proofs: BTreeMap<LogId, Vec<usize>>,
     /// Void events that others may depend on although they are not here.
@@ -174,6 +176,32 @@ impl Statements {
         self.logs.range(log(0)..=log(u32::MAX)).next().is_some()
     }
 
+    /// Whether a statement that takes authority can have no effect, since its author says nothing to act
+    /// by, or ends nothing of its own; should its device turn out to belong to another account as well,
+    /// all is reduced again.
+    pub(super) fn is_idle(&self, at: usize) -> bool {
+        let Some(it) = self.get(at) else { return false };
+        let own = |invite: usize| {
+            let invite = self.get(invite);
+            let mut seats = invite.into_iter().flat_map(|invite| self.seats_of(&invite.log));
+            seats.any(|seat| self.seats_of(&it.log).any(|own| own == seat))
+        };
+        let about_own = match &it.control {
+            Some(Control::Revoke(revoke)) => self.invites_of(&revoke.invite).any(own),
+            _ => false,
+        };
+        !about_own && self.authority(at).is_none()
+    }
+
+    /// Whether the proof of a fork changes nothing: it moves no fork, or that of a device which nobody
+    /// knows, and it vouches for no device.
+    pub(super) fn is_idle_fork(&self, at: usize, fork: &Fork) -> bool {
+        let of_nobody = |log: &LogId| {
+            self.accounts_of(&log.device).next().is_none() && !self.has_written(log.device)
+        };
+        fork.introduced.admissions.is_empty() && self.moved.get(&at).is_none_or(of_nobody)
+    }
+
     /// Returns what was stated in the name of a seat.
     pub(super) fn stated_in(
         &self,
@@ -219,6 +247,14 @@ impl Statements {
     /// Returns the last event of a log before it forks.
     pub(super) fn before_fork(&self, log: &LogId) -> Option<EventId> {
         self.forked.get(log).and_then(|(_, before)| *before)
+    }
+
+    /// Whether any log of a device forks.
+    pub(super) fn is_frozen(&self, device: &PeerId) -> bool {
+        [Lane::Control, Lane::Chat].into_iter().any(|lane| {
+            let log = |term| LogId { lane, device: *device, term };
+            self.forked.range(log(0)..=log(u32::MAX)).next().is_some()
+        })
     }
 
     /// Returns the logs that fork, and where.
@@ -317,7 +353,12 @@ impl Statements {
                 let place = (seq, fork.before());
                 if self.forked.get(&log).is_none_or(|known| place < *known) {
                     self.forked.insert(log, place);
-                    self.trace_again();
+                    self.moved.insert(at, log);
+                    // Whatever lies beyond leads nowhere from now on. Mostly nothing does.
+                    let said = self.logs.get(&log).and_then(|all| self.all.get(*all.last()?));
+                    if said.is_some_and(|last| last.seq >= seq) {
+                        self.trace_again();
+                    }
                 }
             }
             _ => {}
@@ -432,13 +473,24 @@ impl Statements {
         self.past(later).contains(earlier)
     }
 
+    /// Like [`Self::past`], for what is asked once: each past that is kept takes a bit for every
+    /// statement of the room.
+    pub(super) fn past_once(&self, at: usize) -> Arc<Places> {
+        let kept = self.all.get(at).and_then(|it| it.past.get());
+        kept.cloned().unwrap_or_else(|| Arc::new(self.trace(at)))
+    }
+
     fn trace(&self, at: usize) -> Places {
         let mut past = Places::default();
         let mut open = vec![at];
         while let Some(next) = open.pop() {
             for parent in self.all.get(next).into_iter().flat_map(|it| &it.parents) {
-                if !self.is_forked(*parent) && past.insert(*parent) {
-                    open.push(*parent);
+                if self.is_forked(*parent) || !past.insert(*parent) {
+                    continue;
+                }
+                match self.all.get(*parent).and_then(|it| it.past.get()) {
+                    Some(known) => past.union(known),
+                    None => open.push(*parent),
                 }
             }
         }

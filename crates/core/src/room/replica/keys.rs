@@ -20,6 +20,10 @@ const MAX_HEADS: usize = 4;
 const FOLLOWED_MS: Millis = 60 * 60 * 1000;
 /// Most of those at a time, the last followed first.
 const MAX_FOLLOWED: usize = 4;
+/// Most epochs that are looked at before it is said that none is permitted, the deepest first: each costs
+/// a reduction of what its minter knew. Whoever mints thousands and is removed has nobody look at all of
+/// them; an epoch more costs less, and comes before them. Rooms divided in as many parts have not been met.
+const MAX_EXAMINED: usize = 64;
 
 impl Room {
     /// Takes an epoch's secret, from storage or from a member. Returns whether it was new.
@@ -68,9 +72,9 @@ impl Room {
     /// Returns the epoch to seal with: of those permitted whose secret is here the deepest, ties by
     /// id.
     pub fn sealing_epoch(&self) -> Option<(EpochId, &EpochSecret)> {
-        let mut epochs = self.deepest_first().into_iter();
-        let here = |id: &EpochId| self.secrets.contains_key(id);
-        let best = epochs.find(|id| here(id) && self.members.permits(id))?;
+        let epochs = self.deepest_first().into_iter();
+        let mut here = epochs.filter(|id| self.secrets.contains_key(id)).take(MAX_EXAMINED);
+        let best = here.find(|id| self.members.permits(id))?;
         Some((best, self.secrets.get(&best)?))
     }
 
@@ -86,7 +90,7 @@ impl Room {
         }
         let missing = self.missing_secrets();
         let late = missing.iter().any(|epoch| self.waited(epoch, now) > KEY_WAIT_MS);
-        late || !missing.iter().any(|epoch| self.members.permits(epoch))
+        late || !missing.iter().take(MAX_EXAMINED).any(|epoch| self.members.permits(epoch))
     }
 
     /// How old an epoch is: by what its minter says, unless that lies ahead; then since it is known
