@@ -8,8 +8,9 @@ use ayni_core::epoch::EpochSecret;
 use ayni_core::event::CheckedRun;
 use ayni_core::id::EpochId;
 use ayni_core::keys::Bytes32;
+use ayni_core::log::Lane;
 use ayni_core::room::{
-    Control, Cut, EpochBody, Fork, Grant, Invite, Remove, Revoke, Role, Room,
+    Control, Cut, EpochBody, Fork, Grant, Invite, LogCut, Remove, Revoke, Role, Room,
 };
 use kit::crowd::{Crowd, numbered, take_all};
 use kit::stage::{A, ADMIN, B, F, FOUNDER, M, Stage, forges};
@@ -240,4 +241,43 @@ fn epochs_of_who_was_removed_bury_no_good_one() {
         let sealing = stage.rooms[who].sealing_epoch().map(|(epoch, _)| epoch);
         assert_eq!(sealing, Some(fresh.id(room)));
     }
+}
+
+/// A cut that names an event which never was: whoever holds the log, and whoever gets it later, agree.
+#[test]
+fn a_cut_with_a_false_last_event_makes_nobody_disagree() {
+    let mut stage = Stage::new();
+    let chat = |n: u64| ayni_core::chat::Chat::message(&format!("{n}")).expect("short");
+    for n in 0..5 {
+        stage
+            .does(M, |room, me| room.author_chat(&me.key, &chat(n), START + 5 + n, &[1; 32]))
+            .expect("a member");
+    }
+    let log = stage.people[M].log(Lane::Chat, 0);
+    let said: Vec<_> = stage.events.iter().filter(|it| it.log() == log).cloned().collect();
+    let (account, cites) = (stage.account(M), kit::stage::cites(&stage, A));
+    let cut = Cut { logs: vec![LogCut { log, len: 3, last: stage.events[0].id() }] };
+    let remove = Control::Remove(Remove { account, term: 0, then: None, cut, cites });
+    kit::deliver(&mut stage.rooms[B], &said);
+    kit::deliver(&mut stage.rooms[F], &said[..3]);
+    forges(&mut stage, A, &remove);
+    let removal = stage.events.last().cloned().expect("stated");
+    for who in [F, B] {
+        let taken = kit::offer(&mut stage.rooms[who], &removal).expect("fits");
+        for effect in taken.effects {
+            // What a node does: it has the events, and knows which is the last.
+            if let ayni_core::room::Effect::Voided(log, len) = effect
+                && log.lane == Lane::Chat
+                && let Some(last) = said.iter().find(|it| it.seq() + 1 == len)
+            {
+                stage.rooms[who].rectify(&log, len, last.id());
+            }
+        }
+    }
+    // A held none of it when it removed.
+    kit::deliver(&mut stage.rooms[A], &said);
+    let hashes = [F, A, B].map(|who| stage.rooms[who].state_hash());
+    assert_eq!(hashes[0], hashes[1], "who heard of the removal first takes the same");
+    assert_eq!(hashes[0], hashes[2]);
+    assert_eq!(stage.rooms[A].tip(&log), Some((3, said[2].id())));
 }
