@@ -24,8 +24,11 @@ pub const MAX_NAME: usize = 128;
 pub const MAX_TOPIC: usize = 1024;
 /// Most headers of void events in one proof of a fork.
 pub const MAX_FORK_VOID: usize = 32;
-/// Most control events of one log, which is one device's in one term. It bounds what a device that was
-/// once stated to belong here can make all others keep, void or not. It looks at nothing but the log
+/// Most proofs of forks that are remembered before they can be taken in; each is at most one body. Several
+/// devices that declare several thousand void events at once have as many under way.
+pub const MAX_HEARD_FORKS: usize = 64;
+/// Most control events of one log, which is one device's in one term. It bounds what a device can make all
+/// others keep in one term, void or not; it may state more terms for itself. It looks at nothing but the log
 /// itself, so every replica keeps the same. An admin who lets in, removes and makes keys for 1,000 members
 /// who all change within a year writes near 5,000 in it: more than six years of that fit.
 pub const MAX_CONTROL_LOG_EVENTS: u64 = 32 * 1024;
@@ -52,9 +55,10 @@ pub const MAX_FRONTIER_LOGS: usize = 1024;
 pub const MAX_FRONTIER_RUNS: usize = 4096;
 /// Most separate runs of one log that a frontier may name.
 pub const MAX_RUNS_PER_LOG: usize = 64;
-/// Most logs that a peer may claim in a whole frontier: 10,000 members with three logs each.
+/// Most logs that are remembered of what a peer claims beyond what is held here: 10,000 members with three
+/// logs each. Of more the rest comes in a further session.
 pub const MAX_TOTAL_LOGS: usize = 32 * 1024;
-/// Most separate runs that a peer may claim in a whole frontier; in order there is one a log.
+/// Most separate runs of these; in order there is one a log.
 pub const MAX_TOTAL_RUNS: usize = 64 * 1024;
 /// Events that one `Want` asks for, at most; of a peer that has brought little, fewer.
 pub const MAX_WANT_EVENTS: u64 = 8192;

@@ -16,8 +16,8 @@ use super::role::Role;
 use super::statements::{Statement, Statements, introduces_itself};
 use crate::clock::{Hlc, Millis};
 use crate::epoch::epoch_id;
-use crate::event::Header;
-use crate::id::{AccountId, EpochId, EventId, InviteKey, PeerId, RoomId};
+use crate::event::{Event, Header};
+use crate::id::{AccountId, EpochId, EventId, InviteKey, PeerId};
 use crate::keys::{Bytes32, DeviceCert};
 use crate::log::{Frontier, Lane, LogId};
 
@@ -542,10 +542,14 @@ impl Members {
         }
     }
 
-    /// Lets others depend on what a proof of a fork names, before the proof itself is taken in: it
-    /// may depend on them too.
-    pub(super) fn introduce(&mut self, room: RoomId, fork: &Fork) {
-        self.all.introduce(room, fork);
+    /// Hears of a proof of a fork before the event that states it can be taken in.
+    pub(super) fn hear(&mut self, event: &Event, fork: Fork) {
+        self.all.hear(event, fork);
+    }
+
+    /// Notes that an event is taken in: [`Statements::lean`].
+    pub(super) fn lean(&mut self, event: &Event, control: Option<&Control>) -> Vec<LogId> {
+        self.all.lean(event, control)
     }
 
     /// Returns what those of the void events that a proof names introduced that are here.
@@ -560,15 +564,21 @@ impl Members {
 
     /// Returns a proof that a log forks.
     pub fn fork_proof(&self, log: &LogId) -> Option<&Fork> {
-        self.all.iter().find_map(|(_, it)| match &it.control {
+        let stated = self.all.iter().find_map(|(_, it)| match &it.control {
             Some(Control::Fork(fork)) if fork.is_about(log) => Some(&**fork),
             _ => None,
-        })
+        });
+        stated.or_else(|| self.all.heard_proof(log))
     }
 
     /// Returns the control events of a forked log from its fork on that are here and that nobody
-    /// declared yet: others need to be told that they are nothing to wait for.
+    /// declared yet: others need to be told that they are nothing to wait for. Before them those that a
+    /// proof declared which is not taken in, if something was taken in by it.
     pub fn undeclared(&self, log: &LogId) -> Vec<HeaderBytes> {
+        let owed = self.all.owed(log);
+        if !owed.is_empty() {
+            return owed;
+        }
         let Some(from) = self.all.fork_of(log) else { return vec![] };
         let beyond = self.all.iter().filter(|(_, it)| it.log == *log && it.seq >= from);
         let open = beyond.filter(|(at, _)| self.all.is_undeclared(*at));

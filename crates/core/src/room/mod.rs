@@ -9,6 +9,7 @@ mod control;
 mod epochs;
 mod genesis;
 mod handover;
+mod heard;
 mod logs;
 mod members;
 mod places;

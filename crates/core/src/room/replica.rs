@@ -41,7 +41,9 @@ pub enum Effect {
     Role(AccountId, Role),
     /// The room's name, or a member's, or another setting changed.
     Renamed,
-    /// A device is proved to have signed two events at one position of this log.
+    /// A device is proved to have signed two events at one position of this log. Also where something is
+    /// taken in that builds upon what only a proof that is not taken in yet declares void: what
+    /// [`Members::undeclared`] says is to be stated.
     Forked(LogId),
     /// There is a new epoch.
     Epoch(EpochId),
@@ -318,7 +320,7 @@ impl Room {
     fn accept_control(&mut self, events: Vec<Event>, now: Millis) -> Result<Accepted, Reject> {
         // What builds upon a void event may stand before the statement that says so.
         for event in &events {
-            self.waive_declared(event);
+            self.hear_declared(event);
         }
         let mut accepted = Accepted::default();
         for event in events {
@@ -327,6 +329,9 @@ impl Room {
             }
             match self.check_control(&event) {
                 Ok(()) => {
+                    let control = event.body().and_then(Control::from_bytes);
+                    let owed = self.members.lean(&event, control.as_ref());
+                    accepted.effects.extend(owed.into_iter().map(Effect::Forked));
                     self.note_control(&event, now);
                     accepted.events.push(event);
                 }
@@ -340,14 +345,14 @@ impl Room {
 
     /// Lets others depend on what a proof of a fork declares void, and on what that introduced, before
     /// the proof is taken in: it may depend on that itself, and so may what its author stated before.
-    fn waive_declared(&mut self, event: &Event) {
+    fn hear_declared(&mut self, event: &Event) {
         if self.control.contains_key(&event.id()) || !self.members.may_write(&event.log()) {
             return;
         }
         if let Some(Control::Fork(fork)) = event.body().and_then(Control::from_bytes)
             && fork.proves(self.id).is_some()
         {
-            self.members.introduce(self.id, &fork);
+            self.members.hear(event, *fork);
         }
     }
 

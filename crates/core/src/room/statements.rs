@@ -6,13 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
-use super::control::{Admit, Control, Cut, Fork, GenesisBody, Introduced, Seat};
+use super::control::{Admit, Control, Cut, Fork, GenesisBody, HeaderBytes, Introduced, Seat};
 use super::genesis::Genesis;
+use super::heard::{Declared, HeardForks};
 use super::places::Places;
 use super::role::Role;
 use crate::clock::Hlc;
-use crate::event::Header;
-use crate::id::{AccountId, EventId, InviteKey, PeerId, RoomId};
+use crate::event::{Event, Header};
+use crate::id::{AccountId, EventId, InviteKey, PeerId};
 use crate::keys::{Bytes32, DeviceCert};
 use crate::log::{Lane, LogId};
 
@@ -42,14 +43,6 @@ pub(super) enum Authority {
     Founder(AccountId),
     /// What this statement gave.
     By(usize),
-}
-
-/// What void events introduced.
-#[derive(Debug, Clone, Default)]
-struct Introductions {
-    devices: BTreeSet<(PeerId, AccountId)>,
-    seats: BTreeSet<(AccountId, u32)>,
-    invites: BTreeSet<InviteKey>,
 }
 
 /// What one log says once: said again it says nothing, or whoever repeats it could have everyone go
@@ -108,10 +101,10 @@ pub(super) struct Statements {
     moved: BTreeMap<usize, LogId>,
     /// What proves it.
     proofs: BTreeMap<LogId, Vec<usize>>,
-    /// Void events that others may depend on although they are not here.
-    waived: BTreeSet<EventId>,
-    /// Whom and what void events introduced, as proofs of forks say, also those that wait for others.
-    introduced: Introductions,
+    /// Void events that others may depend on although they are not here, and what those introduced.
+    declared: Declared,
+    /// What further proofs declare that cannot be taken in yet.
+    heard: HeardForks,
     /// How often what earlier statements meant became another: by a fork, or by an account more for a
     /// device that had written.
     turns: u64,
@@ -142,7 +135,12 @@ impl Statements {
 
     /// Whether an event counts as known when another one depends on it.
     pub(super) fn knows(&self, id: &EventId) -> bool {
-        self.index.contains_key(id) || self.waived.contains(id)
+        self.is_told(id) || self.heard.declared().any(|declared| declared.has_void(id))
+    }
+
+    /// Whether it counts as known for everyone who has the same statements.
+    fn is_told(&self, id: &EventId) -> bool {
+        self.index.contains_key(id) || self.declared.has_void(id)
     }
 
     /// Returns the accounts that certify a device, lowest first: one, unless it agreed to more.
@@ -225,18 +223,63 @@ impl Statements {
     /// Whether anyone ever stated that a log's device belongs to a member of its term. Once true, it
     /// stays true, and so it may gate what is accepted.
     pub(super) fn may_write(&self, log: &LogId) -> bool {
+        self.is_stated(log, None)
+            || self.heard.declared().any(|declared| self.is_stated(log, Some(declared)))
+    }
+
+    /// The same, by what was taken in, and by one proof more.
+    fn is_stated(&self, log: &LogId, more: Option<&Declared>) -> bool {
+        let declared = || std::iter::once(&self.declared).chain(more);
         let stated = |account| {
             let seat = (account, log.term);
-            self.stated.contains(&seat) || self.introduced.seats.contains(&seat)
+            self.stated.contains(&seat) || declared().any(|it| it.has_seat(seat))
         };
-        let introduced = self.introduced.devices.range((log.device, AccountId([0; 32]))..);
-        let introduced = introduced.take_while(|(device, _)| *device == log.device);
-        self.accounts_of(&log.device).chain(introduced.map(|(_, account)| *account)).any(stated)
+        let introduced = declared().flat_map(|it| it.accounts_of(log.device));
+        self.accounts_of(&log.device).chain(introduced).any(stated)
     }
 
     /// Whether an invite of this key was stated.
     pub(super) fn has_invite(&self, key: &InviteKey) -> bool {
-        self.invites.contains_key(key) || self.introduced.invites.contains(key)
+        self.is_invite_told(key) || self.heard.declared().any(|it| it.has_invite(key))
+    }
+
+    fn is_invite_told(&self, key: &InviteKey) -> bool {
+        self.invites.contains_key(key) || self.declared.has_invite(key)
+    }
+
+    /// Hears of a proof of a fork in an event that cannot be taken in yet.
+    pub(super) fn hear(&mut self, event: &Event, fork: Fork) {
+        self.heard.hear(event, fork);
+    }
+
+    /// Notes that an event is taken in, maybe by what nobody else may ever hear of. Returns the forked
+    /// logs whose void events are to be declared for that.
+    pub(super) fn lean(&mut self, event: &Event, control: Option<&Control>) -> Vec<LogId> {
+        let mut heard = std::mem::take(&mut self.heard);
+        let log = event.log();
+        let stated = self.is_stated(&log, None);
+        let admits = match control {
+            Some(Control::Admit(admit)) => !self.is_invite_told(&admit.claim.invite),
+            _ => false,
+        };
+        let logs = heard.lean(
+            event,
+            control.filter(|it| admits || it.cites().is_some()),
+            |declared| !stated && self.is_stated(&log, Some(declared)),
+            |id| !self.is_told(id),
+        );
+        self.heard = heard;
+        logs
+    }
+
+    /// Returns a proof about a log by which something was taken in, and that was not taken in itself.
+    pub(super) fn heard_proof(&self, log: &LogId) -> Option<&Fork> {
+        self.heard.proof(log)
+    }
+
+    /// Returns what is to be declared of a log because something was taken in by a proof that was not.
+    pub(super) fn owed(&self, log: &LogId) -> Vec<HeaderBytes> {
+        self.heard.owed(log, &self.declared)
     }
 
     /// Returns where a log forks.
@@ -292,6 +335,7 @@ impl Statements {
             past: OnceLock::new(),
         };
         self.index.insert(id, at);
+        self.heard.taken(&id);
         self.logs.entry(header.log()).or_default().push(at);
         self.all.push(statement);
         self.note(at, header);
@@ -344,7 +388,7 @@ impl Statements {
             Control::Fork(fork) => {
                 let Some((log, seq)) = fork.proves(header.room) else { return };
                 self.proofs.entry(log).or_default().push(at);
-                self.introduce(header.room, &fork);
+                self.declared.add(header.room, &fork);
                 for admit in fork.admissions(header.room) {
                     let account = admit.claim.cert.claim.account;
                     self.stated_by.entry(account).or_default().push(at);
@@ -363,19 +407,6 @@ impl Statements {
             }
             _ => {}
         }
-    }
-
-    /// Lets others depend on events that are nothing but void, and on what those introduced.
-    pub(super) fn introduce(&mut self, room: RoomId, fork: &Fork) {
-        self.waived.extend(fork.void_ids());
-        for admit in fork.admissions(room) {
-            let cert = &admit.claim.cert.claim;
-            self.introduced.devices.insert((cert.device, cert.account));
-            self.introduced.seats.insert((cert.account, admit.term));
-        }
-        let Introduced { seats, invites, .. } = &fork.introduced;
-        self.introduced.seats.extend(seats.iter().map(|seat| (seat.account, seat.term)));
-        self.introduced.invites.extend(invites);
     }
 
     /// Returns what a statement says to begin: an admission, a term, an invite.
@@ -398,6 +429,9 @@ impl Statements {
 
     /// Returns what void events that are here introduced.
     pub(super) fn introduced_by(&self, ids: &[EventId]) -> Introduced {
+        if let Some(heard) = self.heard.introduced_by(ids) {
+            return heard.clone();
+        }
         let mut all = Introduced::default();
         for at in ids.iter().filter_map(|id| self.find(id)) {
             let Introduced { admissions, seats, invites } = self.introduction(at);
@@ -412,16 +446,7 @@ impl Statements {
     /// nothing to wait for, or what it introduced.
     pub(super) fn is_undeclared(&self, at: usize) -> bool {
         let Some(it) = self.get(at) else { return false };
-        let Introduced { admissions, seats, invites } = self.introduction(at);
-        let told = &self.introduced;
-        !self.waived.contains(&it.id)
-            || admissions.iter().any(|admit| {
-                let cert = &admit.claim.cert.claim;
-                !told.devices.contains(&(cert.device, cert.account))
-                    || !told.seats.contains(&(cert.account, admit.term))
-            })
-            || seats.iter().any(|seat| !told.seats.contains(&(seat.account, seat.term)))
-            || invites.iter().any(|key| !told.invites.contains(key))
+        !self.declared.has_void(&it.id) || !self.declared.tells(&self.introduction(at))
     }
 
     /// Returns who was ever stated to belong here, and by what.
