@@ -197,21 +197,27 @@ impl Frontier {
     #[must_use]
     pub fn minus(&self, other: &Self) -> Self {
         let mut left = BTreeMap::new();
-        // Both are in order: this is asked for every frame of every session, mostly of equal ones.
-        let mut others = other.0.iter().peekable();
-        for (log, runs) in &self.0 {
-            while others.next_if(|(theirs, _)| *theirs < log).is_some() {}
-            let held = others.peek().filter(|(theirs, _)| *theirs == log).map(|(_, held)| *held);
-            let rest = match held {
-                Some(held) if held == runs => continue,
-                Some(held) => runs.minus(held),
-                None => runs.clone(),
-            };
+        for (log, runs, held) in self.differing(other) {
+            let rest = held.map_or_else(|| runs.clone(), |held| runs.minus(held));
             if !rest.is_empty() {
                 left.insert(*log, rest);
             }
         }
         Self(left)
+    }
+
+    /// Returns the logs of which `other` does not hold the same, and what it holds of them.
+    pub fn differing<'a>(
+        &'a self,
+        other: &'a Self,
+    ) -> impl Iterator<Item = (&'a LogId, &'a Runs, Option<&'a Runs>)> {
+        // Both are in order: this is asked for every frame of every session, mostly of equal ones.
+        let mut others = other.0.iter().peekable();
+        self.0.iter().filter_map(move |(log, runs)| {
+            while others.next_if(|(theirs, _)| *theirs < log).is_some() {}
+            let held = others.peek().filter(|(theirs, _)| *theirs == log).map(|(_, held)| *held);
+            (held != Some(runs)).then_some((log, runs, held))
+        })
     }
 }
 

@@ -351,22 +351,94 @@ fn hazard_23_what_was_not_asked_for_ends_the_session() {
     assert_eq!(side.hear(run(0, 1), &mut claims), Err(Violation::Unsolicited));
 }
 
+/// Tells of so many logs with one event each.
+fn tells_of(side: &mut Side, logs: u32, claims: &mut Claims) -> Vec<Want> {
+    let all: Frontier =
+        (0..logs).map(|n| (log(Lane::Control, n), std::iter::once(0..1).collect())).collect();
+    side.told(&all, claims)
+}
+
 #[test]
 fn hazard_25_a_frontier_has_limits() {
-    let mut claims = Claims::default();
+    let (mut claims, mut side) = (Claims::default(), Side::new(1, Frontier::default()));
+    let most = u32::try_from(MAX_TOTAL_LOGS).expect("few");
+    let wants = tells_of(&mut side, 2 * most, &mut claims);
+    assert_eq!(side.session.theirs().len(), MAX_TOTAL_LOGS, "the rest is not remembered");
+    // Whoever has nothing of it is asked for no more than that.
+    assert_eq!(wants, [Want::control(0)]);
+    let more = asked(&side.hear(SyncFrame::Done(0), &mut claims).expect("the first frame's"));
+    assert_eq!(more, [Want::control(1)]);
+    assert_eq!(side.hear(SyncFrame::Done(1), &mut claims), Err(Violation::TooManyLogs));
+    // Separate runs of one log are no more either.
     let mut side = Side::new(1, Frontier::default());
-    let mut told = 0;
-    let mut verdict = Ok(vec![]);
-    while verdict.is_ok() {
-        let mut more = Frontier::default();
-        for n in told..told + 1000 {
-            more.insert(log(Lane::Chat, n), 0..1);
-        }
-        verdict = side.hear(SyncFrame::Have(from_frontier(&more)), &mut claims);
-        told += 1000;
-        assert!(told as usize <= MAX_TOTAL_LOGS + 1000);
-    }
+    let runs: Vec<_> = (0..=MAX_RUNS_PER_LOG as u64).map(|n| 2 * n..2 * n + 1).collect();
+    let told = |part| SyncFrame::Have(from_frontier(&scattered(Lane::Chat, 1, part)));
+    assert!(side.hear(told(&runs[1..]), &mut Claims::default()).is_ok());
+    let verdict = side.hear(told(&runs[..1]), &mut Claims::default());
     assert_eq!(verdict, Err(Violation::TooManyLogs));
+}
+
+#[test]
+fn hazard_23_a_room_of_more_logs_than_that_is_synchronised_all_the_same() {
+    // Any member can make the others hold so many: they go on, also with each other's news.
+    let most = u32::try_from(MAX_TOTAL_LOGS).expect("few");
+    let (mut claims, mut side) = (Claims::default(), Side::new(1, Frontier::default()));
+    for n in 0..2 * most {
+        side.held.insert(log(Lane::Control, n), 0..1);
+    }
+    assert_eq!(tells_of(&mut side, 2 * most, &mut claims), []);
+    let news = side.told(&holding(Lane::Control, 7, 0..2), &mut claims);
+    assert_eq!(news, [Want::control(0)]);
+    // A newcomer takes all of the lane, and then a part of the rest with each session.
+    let (mut claims, mut side) = (Claims::default(), Side::new(2, Frontier::default()));
+    assert_eq!(tells_of(&mut side, 2 * most + 9, &mut claims), [Want::control(0)]);
+    for n in 0..2 * most + 9 {
+        side.held.insert(log(Lane::Control, n), 0..1);
+    }
+    // More than was announced when it was asked for.
+    for _ in 0..2 * most / 500 {
+        assert!(side.hear(run(0, 500), &mut claims).is_ok(), "it was asked for");
+    }
+    assert_eq!(side.hear(SyncFrame::Done(0), &mut claims), Err(Violation::TooManyLogs));
+    let mut again = Side { session: Session::new(SessionId(3), ME, PEER), ..side };
+    claims.end(SessionId(2));
+    assert_eq!(tells_of(&mut again, 2 * most + 9, &mut claims), []);
+    assert_eq!(again.hear(summary(2), &mut claims), Ok(vec![]));
+}
+
+#[test]
+fn hazard_23_refused_events_are_noted_where_they_were_announced_and_not_one_by_one() {
+    let mut claims = Claims::default();
+    let mut side = Side::new(1, holding(Lane::Chat, 2, 0..300));
+    assert_eq!(side.told(&holding(Lane::Chat, 1, 0..100_000), &mut claims).len(), 2);
+    let begun = side.session.footprint();
+    for n in 0..10_000u32 {
+        let nowhere = Input::Refused(log(Lane::Chat, 10 + n), 0..1);
+        assert!(side.feed(nowhere, &mut claims).is_ok());
+        let at = 2 * u64::from(n);
+        assert!(side.feed(Input::Refused(log(Lane::Chat, 1), at..at + 1), &mut claims).is_ok());
+    }
+    assert!(
+        side.session.footprint() < begun + 2 * MAX_RUNS_PER_LOG,
+        "{}",
+        side.session.footprint()
+    );
+}
+
+#[test]
+fn hazard_24_a_hash_is_not_answered_with_all_that_is_held_again_and_again() {
+    let held: Frontier =
+        (0..1000).map(|n| (log(Lane::Control, n), std::iter::once(0..1).collect())).collect();
+    let (mut claims, mut side) = (Claims::default(), Side::new(1, held.clone()));
+    side.feed(Input::Start, &mut claims).expect("fine");
+    side.told(&held, &mut claims);
+    let mut told = 0;
+    for n in 0..100 {
+        told += announced(&side.hear(summary(100 + n), &mut claims).expect("fine")).len();
+    }
+    assert_eq!(told, held.len(), "once");
+    side.feed(Input::Check, &mut claims).expect("fine");
+    assert_eq!(announced(&side.hear(summary(9), &mut claims).expect("fine")), held, "and later");
 }
 
 #[test]

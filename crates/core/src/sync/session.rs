@@ -71,7 +71,8 @@ pub enum Violation {
     /// More requests at once than allowed.
     #[error("too many requests at once")]
     TooManyWants,
-    /// A frontier of more logs, or of more separate runs, than allowed.
+    /// A log in more separate runs than allowed; or, once all else is here, a frontier of more logs than
+    /// are remembered of one peer at a time. A new session then goes on with the others.
     #[error("a frontier of too many logs")]
     TooManyLogs,
 }
@@ -140,6 +141,10 @@ pub struct Session {
     /// Parts of logs of which the peer seems to hold another branch, to be asked for.
     contested: VecDeque<(LogId, Range<u64>)>,
     announced: Frontier,
+    /// Logs that the peer announced beyond what is remembered at a time.
+    surplus: usize,
+    /// How often the peer may be told again, before the next comparison, of what both hold equally long.
+    tellings: usize,
     refused: Frontier,
     /// How often the refusals were forgotten.
     forgiven: u64,
@@ -177,6 +182,8 @@ impl Session {
             ours: None,
             contested: VecDeque::new(),
             announced: Frontier::default(),
+            surplus: 0,
+            tellings: 1,
             refused: Frontier::default(),
             forgiven: 0,
             asked: BTreeMap::new(),
@@ -194,6 +201,12 @@ impl Session {
     /// Returns what the peer announced that it holds.
     pub fn theirs(&self) -> &Frontier {
         &self.theirs
+    }
+
+    /// Returns how many separate runs this session remembers, of the peer's holding and of refusals.
+    pub fn footprint(&self) -> usize {
+        let all = self.theirs.iter().chain(self.refused.iter());
+        all.map(|(_, runs)| runs.ranges().len()).sum()
     }
 
     /// Whether requests of ours are under way.
@@ -256,17 +269,31 @@ impl Session {
                 self.ask(view, claims, &mut out);
             }
             Input::Refused(log, range) => {
-                self.refused.insert(log, range);
+                self.refuse(log, range);
                 self.ask(view, claims, &mut out);
             }
             Input::Frame(frame) => self.frame(frame, view, claims, &mut out)?,
         }
-        Ok(out)
+        if self.surplus > 0 && self.caught_up { Err(Violation::TooManyLogs) } else { Ok(out) }
+    }
+
+    /// Notes that events of a log are not to be asked for. A peer sends refusable events at any rate: what
+    /// it did not announce is not asked for anyway, and of a log in which there are too many holes nothing
+    /// is, until the next comparison.
+    fn refuse(&mut self, log: LogId, range: Range<u64>) {
+        if self.theirs.runs(&log).is_none() {
+            return;
+        }
+        self.refused.insert(log, range);
+        if self.refused.runs(&log).is_some_and(|runs| runs.ranges().len() > MAX_RUNS_PER_LOG) {
+            self.refused.insert(log, 0..u64::MAX);
+        }
     }
 
     fn compare(&mut self, view: View<'_>, out: &mut Vec<Output>) {
         // Whatever was refused may be tried once more in the time of a check.
         self.forgive();
+        self.tellings = 1;
         out.push(Output::Send(SyncFrame::Summary(Bytes32(view.state.state_hash()))));
     }
 
@@ -286,10 +313,12 @@ impl Session {
 
     /// The states differ: tells again of the logs that both hold equally long, for one of them may be
     /// another branch.
-    fn announce_again(&self, view: View<'_>, out: &mut Vec<Output>) {
-        if self.listening || self.is_waiting() {
+    fn announce_again(&mut self, view: View<'_>, out: &mut Vec<Output>) {
+        // Once: a hash of forty bytes would else be answered with all that is held, any number of times.
+        if self.listening || self.is_waiting() || self.tellings == 0 {
             return;
         }
+        self.tellings = 0;
         let equal = |(log, runs): &(&LogId, &Runs)| {
             runs.ranges().last().map(|run| run.end) == end_of(view.held.runs(log))
         };
@@ -332,6 +361,7 @@ impl Session {
                 // What either announced beyond that counts for neither: it became void.
                 self.theirs.clone_from(view.held);
                 self.announced.clone_from(view.held);
+                self.surplus = 0;
                 self.ask(view, claims, out);
             }
             SyncFrame::Summary(_) => {
@@ -341,14 +371,12 @@ impl Session {
             }
             SyncFrame::Yours(logs) => {
                 let ours = of_device(&to_frontier(&logs), &self.me);
-                self.theirs.union(&ours);
+                self.hear(&ours, view)?;
                 self.ours = Some(ours);
-                self.check_theirs()?;
                 self.ask(view, claims, out);
             }
             SyncFrame::Have(logs) => {
-                self.theirs.union(&to_frontier(&logs));
-                self.check_theirs()?;
+                self.hear(&to_frontier(&logs), view)?;
                 self.compare_tips(&logs, view);
                 self.announce(view, out);
                 self.ask(view, claims, out);
@@ -389,11 +417,34 @@ impl Session {
         Ok(())
     }
 
-    fn check_theirs(&self) -> Result<(), Violation> {
-        let runs = || self.theirs.iter().map(|(_, runs)| runs.ranges().len());
-        let scattered = runs().any(|len| len > MAX_RUNS_PER_LOG);
-        let large = self.theirs.len() > MAX_TOTAL_LOGS || runs().sum::<usize>() > MAX_TOTAL_RUNS;
-        if large || scattered { Err(Violation::TooManyLogs) } else { Ok(()) }
+    /// Notes what the peer says that it holds, as far as that is not too much. What is held here as well
+    /// does not count: any member can write into any number of logs, and neither those who hold them nor
+    /// newcomers may be kept from each other by that.
+    fn hear(&mut self, told: &Frontier, view: View<'_>) -> Result<(), Violation> {
+        let beyond = |log: &LogId, runs: &Runs| view.held.runs(log) != Some(runs);
+        let (mut logs, mut all) = (0, 0);
+        for (_, runs, _) in self.theirs.differing(view.held) {
+            (logs, all) = (logs + 1, all + runs.ranges().len());
+        }
+        for (at, (log, runs)) in told.iter().enumerate() {
+            if beyond(log, runs) {
+                logs += usize::from(self.theirs.runs(log).is_none());
+                all += runs.ranges().len();
+                if logs > MAX_TOTAL_LOGS || all > MAX_TOTAL_RUNS {
+                    self.surplus = self.surplus.saturating_add(told.len().saturating_sub(at));
+                    break;
+                }
+            }
+            for run in runs.ranges() {
+                self.theirs.insert(*log, run.clone());
+            }
+            let scattered =
+                self.theirs.runs(log).is_some_and(|it| it.ranges().len() > MAX_RUNS_PER_LOG);
+            if scattered {
+                return Err(Violation::TooManyLogs);
+            }
+        }
+        Ok(())
     }
 
     /// Counts what came against what was asked for. That the events lie within the ranges is not
@@ -553,10 +604,10 @@ impl Session {
                 let most = u64::from(NEWEST_MESSAGES) + MAX_RUN_EVENTS as u64;
                 (Want::newest(id, NEWEST_MESSAGES), most)
             }
-            // It may have grown since it was announced.
-            Wanted::Control(lacking) => {
-                (Want::control(id), lacking.count().saturating_add(MAX_WANT_EVENTS))
-            }
+            // As much as there is: it goes on to be announced while the answer comes, and may be more than
+            // is remembered. A peer can claim any number before; what ends a flood is that nothing new
+            // comes, which who drives this looks after.
+            Wanted::Control(_) => (Want::control(id), u64::MAX),
         };
         let asked = Asked { wanted, left, came: false, forgiven: self.forgiven };
         self.asked.insert(id, asked);
