@@ -6,9 +6,11 @@ mod kit;
 use ayni_core::clock::Hlc;
 use ayni_core::event::{Event, Header, VERSION};
 use ayni_core::keys::Bytes32;
-use ayni_core::limits::{MAX_BODY, MAX_CONTROL_LOG_BYTES, MAX_CONTROL_LOG_EVENTS, MAX_RUN_EVENTS};
+use ayni_core::limits::{
+    MAX_BODY, MAX_CONTROL_LOG_BYTES, MAX_CONTROL_LOG_EVENTS, MAX_FORK_VOID, MAX_RUN_EVENTS,
+};
 use ayni_core::log::Lane;
-use ayni_core::room::{AuthorError, Control, Reject, Room, Setting};
+use ayni_core::room::{AuthorError, Control, Fork, HeaderBytes, Reject, Room, Setting};
 use kit::stage::{A, F, M, MEMBER, Stage};
 use kit::{Forged, Person, START, admission, deliver, offer, offer_run, only};
 
@@ -106,6 +108,34 @@ fn a_flood_ends_at_the_limit_of_events_and_of_bytes_whatever_was_heard() {
     assert_eq!(offer(&mut again, &events[one.0]), Err(Reject::LogFull));
     // Others are not affected.
     assert!(stage.does(F, |room, me| room.author_setting(&me.key, &name(), START + 30)).is_ok());
+}
+
+#[test]
+fn declaring_what_others_forked_fills_half_of_a_log_at_most() {
+    let mut stage = Stage::new();
+    let mut twin = stage.clone();
+    let profile = |name: &str| Control::Profile(name.into());
+    let one = stage.people[M].state(&mut stage.rooms[M], &profile("one"), START + 5);
+    let other = stage.people[M].state(&mut twin.rooms[M], &profile("other"), START + 5);
+    deliver(&mut stage.rooms[F], std::slice::from_ref(&one));
+    let filled = usize::try_from(MAX_CONTROL_LOG_BYTES / 2).expect("32 bits") / MAX_BODY - 3;
+    let events: Vec<Event> =
+        nonsense(&stage.rooms[F], &stage.people[F], MAX_BODY).take(filled).collect();
+    assert_eq!(flood(&mut stage.rooms[F], &events), (filled, None));
+    let (key, room) = (stage.people[F].key.clone(), &mut stage.rooms[F]);
+    let void = vec![HeaderBytes(one.header_bytes().to_vec()); MAX_FORK_VOID];
+    let declares = Fork::new(&one, &other, void);
+    let mut count = 0;
+    while let Ok(accepted) = room.author_fork(&key, declares.clone(), START + 40) {
+        count += accepted.events.len();
+        assert!(count < 100, "without an end");
+    }
+    assert!(count > 1);
+    let refused = room.author_fork(&key, declares.clone(), START + 41);
+    assert_eq!(refused, Err(AuthorError::LogFull));
+    // The proof itself, and all that it states of its own, go on.
+    let _ = room.author_fork(&key, Fork { void: vec![], ..declares }, START + 42).expect("a proof");
+    let _ = room.author_setting(&key, &name(), START + 43).expect("a founder");
 }
 
 fn name() -> Setting {

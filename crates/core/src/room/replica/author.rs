@@ -129,11 +129,15 @@ impl Room {
     }
 
     /// Whether one more control event fits into this device's log, with those that gather heads before
-    /// it. The end of a log is for leaving.
+    /// it. The end of a log is for leaving. Half of it is for what others can not bring about: who forks a
+    /// device of its own has all who hold the branch declare any number of void events.
     fn has_room_for(&self, term: u32, control: &Control, gathers: bool) -> bool {
         let log = LogId { lane: Lane::Control, device: self.me, term };
         let (events, bytes) = match control {
             Control::Leave(_) => (0, 0),
+            Control::Fork(fork) if !fork.void.is_empty() => {
+                (MAX_CONTROL_LOG_EVENTS / 2, MAX_CONTROL_LOG_BYTES / 2)
+            }
             _ => (CONTROL_LOG_RESERVE_EVENTS, CONTROL_LOG_RESERVE_BYTES),
         };
         // Each names as many heads as it can, and is one itself.
