@@ -63,7 +63,7 @@ impl Pair {
 }
 
 #[test]
-fn what_was_confirmed_survives_kills() {
+fn hazard_20_what_was_confirmed_survives_kills() {
     let kills = size("AYNI_KILLS", 6);
     let mut pair = Pair::start();
     for round in 0..kills {
@@ -85,7 +85,7 @@ fn what_was_confirmed_survives_kills() {
 }
 
 #[test]
-fn both_killed_at_once_agree_afterwards() {
+fn hazard_20_both_killed_at_once_agree_afterwards() {
     let [ana_home, ben_home] = folders();
     let (ana, ben) = (Node::up(&ana_home), Node::up(&ben_home));
     let room = room_of(&ana, &[&ben]);

@@ -364,14 +364,18 @@ mod tests {
     #[test]
     fn hazard_18_a_signature_holds_in_its_own_domain_only() {
         let key = device();
-        let signature = key.sign(Domain::Event, b"message");
-        assert_eq!(verify(&key.id().0, Domain::Event, b"message", &signature), Ok(()));
-        for other in [Domain::DeviceCert, Domain::JoinProof] {
-            assert_eq!(
-                verify(&key.id().0, other, b"message", &signature),
-                Err(KeyError::BadSignature)
-            );
+        let all = [Domain::Event, Domain::DeviceCert, Domain::JoinProof, Domain::LookProof];
+        for made in all {
+            let signature = key.signing.sign(made, b"message");
+            for read in all {
+                let verdict = verify(&key.id().0, read, b"message", &signature);
+                assert_eq!(verdict.is_ok(), made == read, "{made:?} as {read:?}");
+            }
+            // What is signed begins with its domain, and no domain begins another.
+            let begins = all.iter().filter(|other| made.tag().starts_with(other.tag())).count();
+            assert_eq!(begins, 1, "{made:?}");
         }
+        let signature = key.sign(Domain::Event, b"message");
         let stranger = DeviceKey::from_secrets(&[9; 32], &[2; 32]);
         assert!(verify(&stranger.id().0, Domain::Event, b"message", &signature).is_err());
     }
@@ -384,6 +388,13 @@ mod tests {
         let mut loose = [0u8; 64];
         loose[0] = 1;
         assert_eq!(verify(&neutral, Domain::Event, b"x", &Sig(loose)), Err(KeyError::WeakKey));
+        let account = AccountKey::from_entropy(&[3; 32]);
+        for weak in small_order() {
+            let verdict = verify(&weak, Domain::Event, b"x", &Sig(loose));
+            assert_eq!(verdict, Err(KeyError::WeakKey), "{weak:02x?}");
+            let cert = account.certify(PeerId(weak), device().hpke_public(), 0);
+            assert_eq!(cert.verify(), Err(KeyError::WeakKey), "{weak:02x?}");
+        }
         // S + L: the same signature with a scalar that is not reduced.
         let key = device();
         let mut signature = key.sign(Domain::Event, b"x");
@@ -401,13 +412,45 @@ mod tests {
             verify(&key.id().0, Domain::Event, b"x", &signature),
             Err(KeyError::BadSignature)
         );
-        // A certificate for a low-order X25519 key.
-        let account = AccountKey::from_entropy(&[3; 32]);
-        for low in [[0u8; 32], neutral] {
+        // A certificate for an X25519 key of small order: 0, 1, p - 1, p, p + 1, and two of order 8.
+        let near_p = |last| {
+            let mut bytes = [0xff; 32];
+            (bytes[0], bytes[31]) = (last, 0x7f);
+            bytes
+        };
+        let order_8 = [
+            "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+            "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+        ];
+        let low = [[0; 32], neutral, near_p(0xec), near_p(0xed), near_p(0xee)];
+        for low in low.into_iter().chain(order_8.map(hex)) {
             let cert = account.certify(key.id(), low, 0);
-            assert_eq!(cert.verify(), Err(KeyError::WeakKey));
+            assert_eq!(cert.verify(), Err(KeyError::WeakKey), "{low:02x?}");
         }
         assert_eq!(account.certify(key.id(), key.hpke_public(), 0).verify(), Ok(()));
+    }
+
+    fn hex(text: &str) -> [u8; 32] {
+        let bytes = data_encoding::HEXLOWER.decode(text.as_bytes()).expect("hex");
+        bytes.try_into().expect("32 bytes")
+    }
+
+    /// Encodings of the eight points of small order, some of them not canonical (Chalkias et al.).
+    fn small_order() -> Vec<[u8; 32]> {
+        let known = [
+            "0100000000000000000000000000000000000000000000000000000000000000",
+            "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+            "0000000000000000000000000000000000000000000000000000000000000080",
+            "0000000000000000000000000000000000000000000000000000000000000000",
+            "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+            "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+            "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+            "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
+            "0100000000000000000000000000000000000000000000000000000000000080",
+            "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+            "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        ];
+        known.map(hex).to_vec()
     }
 
     #[test]

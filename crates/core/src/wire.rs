@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn canonical_accepts_only_our_own_encoding() {
+    fn hazard_16_canonical_accepts_only_our_own_encoding() {
         let value = Sample { a: 5, b: None };
         let bytes = encode(&value);
         assert_eq!(bytes, [0xa1, 0x00, 0x05]);
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_shapes_are_verdicts() {
+    fn hazard_16_hostile_shapes_are_verdicts() {
         // A four gigabyte string, and an array that claims 2^60 entries.
         let huge: &[u8] = &[0xa1, 0x01, 0x7a, 0xff, 0xff, 0xff, 0xff];
         assert!(matches!(decode::<Sample>(huge), Err(WireError::Malformed(_))));

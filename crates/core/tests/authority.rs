@@ -98,6 +98,111 @@ fn hazard_14_who_was_removed_does_not_come_back_by_the_ticket_it_has() {
     assert_eq!(stage.settle()[M], MEMBER);
 }
 
+/// A room in which much has changed, and what it was before.
+fn changed_room() -> (Stage, Stage, EpochSecret) {
+    let mut stage = Stage::new();
+    stage
+        .does(F, |room, me| room.author_setting(&me.key, &Setting::Name("old".into()), START + 9))
+        .expect("a founder");
+    stage.settle();
+    let before = stage.clone();
+    stage.removes(F, M).expect("above it");
+    stage.grants(F, A, Role::Reader).expect("above it");
+    let key = stage.invite.key();
+    stage.does(F, |room, me| room.author_revoke(&me.key, key, START + 10)).expect("a founder");
+    let name = Setting::Name("new".into());
+    stage.does(F, |room, me| room.author_setting(&me.key, &name, START + 10)).expect("a founder");
+    let fresh = EpochSecret::new([61; 32]);
+    stage
+        .does(F, |room, me| room.author_epoch(&me.key, fresh.clone(), START + 10))
+        .expect("a member");
+    (stage, before, fresh)
+}
+
+#[test]
+fn hazard_10_stale_and_partial_state_reverts_nothing() {
+    let (mut stage, before, fresh) = changed_room();
+    let old = before.rooms[F].sealing_epoch().expect("founded with one").0;
+    let is_new = |room: &Room, stage: &Stage| {
+        let members = room.members();
+        assert_eq!(stage.roles()[M], None);
+        assert_eq!(members.role(&stage.account(M)), None);
+        assert_eq!(members.role(&stage.account(A)), READER);
+        assert_eq!(members.settings().name(), Some("new"));
+        assert!(members.invite(&stage.invite.key()).is_some_and(|info| !info.open));
+        assert!(!members.permits(&old) && members.permits(&fresh.id(room.id())));
+    };
+    // Any part of what was, in any order, again and again.
+    stage.settle();
+    for step in 1..before.events.len() {
+        for from in 0..step {
+            let part = before.events.iter().skip(from).step_by(step).cloned();
+            let mut part: Vec<Event> = part.collect();
+            part.reverse();
+            deliver(&mut stage.rooms[B], &part);
+        }
+    }
+    is_new(&stage.rooms[B], &stage);
+    // Whoever has not heard goes on as if nothing had been, long after, and dates it as it likes.
+    let mut stale = before.clone();
+    for late in [START + 30, START + 400 * kit::DAY] {
+        for (who, name) in [(A, "by who is a reader"), (B, "by who has not heard")] {
+            let setting = Setting::Name(name.into());
+            let said = stale.does(who, |room, me| room.author_setting(&me.key, &setting, late));
+            said.expect("an admin as far as it knows");
+        }
+        let claim = stale.people[4].claim(&stale.rooms[A], &stale.invite, stale.people[A].id());
+        forges(&mut stale, A, &admission(claim, 0));
+    }
+    stage.events.extend(stale.events[before.events.len()..].to_vec());
+    stage.settle();
+    for room in &stage.rooms {
+        is_new(room, &stage);
+        assert_eq!(room.members().role(&stage.account(4)), None, "by a ticket that is over");
+    }
+    // A replica that is begun again from the old state hears the rest, and is where the others are.
+    let mut again = Room::new(stage.rooms[B].id(), stage.people[B].id());
+    again.restore_control(before.events.clone());
+    assert_eq!(again.members().role(&stage.account(M)), MEMBER);
+    assert_eq!(deliver(&mut again, &stage.events), vec![]);
+    assert_eq!(again.state_hash(), stage.rooms[B].state_hash());
+    is_new(&again, &stage);
+}
+
+#[test]
+fn hazard_14_a_member_back_after_months_brings_no_removed_member_back() {
+    let (mut stage, before, _) = changed_room();
+    let late = START + 200 * kit::DAY;
+    // From a backup of the time when M was here; each does for M what it may, as far as it knows.
+    let mut stale = before.clone();
+    let m = stage.account(M);
+    let role = |role| move |room: &mut Room, me: &Person| room.author_role(&me.key, m, role, late);
+    stale.does(A, role(Role::Reader)).expect("demotes it, so that it goes on in another term");
+    let mut lifts = before.clone();
+    lifts.does(A, role(Role::Admin)).expect("an admin, as far as it knows");
+    let mut admits = before.clone();
+    for (by, term) in [(B, 0), (A, 0), (B, 1), (A, 1)] {
+        let claim =
+            admits.people[M].claim(&admits.rooms[by], &admits.invite, admits.people[by].id());
+        forges(&mut admits, by, &admission(claim, term));
+    }
+    // Its own new device, which its account certifies, and a new invite of its own.
+    let device = Person::device(4, 44);
+    let (ticket, control) = invite(74);
+    forges(&mut admits, M, &control);
+    let claim = device.claim(&admits.rooms[M], &ticket, admits.people[M].id());
+    forges(&mut admits, M, &admission(claim, 0));
+    for branch in [&stale, &lifts, &admits] {
+        let mut stage = stage.clone();
+        stage.events.extend(branch.events[before.events.len()..].to_vec());
+        assert_eq!(stage.settle()[M], None);
+        assert!(stage.rooms[F].members().current().all(|(account, _)| *account != m));
+        assert!(!stage.rooms[F].members().is_member_device(&device.id()));
+    }
+    stage.settle();
+    assert!(stage.rooms[B].handover(&device.id(), None).is_none());
+}
+
 #[test]
 fn the_invites_of_who_is_removed_and_revoked_ones_end_and_whom_they_admitted_stays() {
     for revokes in [false, true] {

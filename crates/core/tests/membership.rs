@@ -7,7 +7,9 @@ use ayni_core::keys::InviteSecret;
 use ayni_core::limits::MAX_NAME;
 use ayni_core::log::Lane;
 use ayni_core::proto::JoinRequest;
-use ayni_core::room::{AuthorError, Control, Effect, Genesis, Reject, Role, Room, Set, Setting};
+use ayni_core::room::{
+    AuthorError, Control, Effect, Genesis, GenesisBody, Reject, Role, Room, Set, Setting,
+};
 use kit::{
     DAY, Forged, Person, START, admission, deliver, invite, offer, only, replica, room_name, take,
 };
@@ -115,6 +117,51 @@ fn forged_admissions_have_no_effect() {
     let mut room = group.room.clone();
     founder.state(&mut room, &admission(good, 0), START + 9);
     assert!(room.members().is_member_device(&newcomer.id()), "the honest one has");
+}
+
+#[test]
+fn hazard_12_a_changed_genesis_under_the_same_id_is_refused() {
+    let group = group();
+    let (founder, thief) = (&group.founder, Person::new(66));
+    let genesis = group.room.members().genesis().expect("founded").clone();
+    let changed = [
+        Genesis { founders: vec![thief.account()], ..genesis.clone() },
+        Genesis { nonce: None, kind: ayni_core::room::Kind::Own, ..genesis.clone() },
+        Genesis { nonce: Some(ayni_core::keys::Bytes32([8; 32])), ..genesis.clone() },
+        Genesis {
+            policies: ayni_core::room::Policies { history: ayni_core::room::History::FromJoining },
+            ..genesis.clone()
+        },
+    ];
+    for other in changed {
+        assert_ne!(other.id(), group.room.id());
+        for who in [founder, &thief] {
+            let start = GenesisBody { genesis: other.clone(), cert: who.cert.clone() };
+            let event = who.forge(&group.room, &Control::Genesis(start), Forged::default());
+            // By who has nothing yet: it is not the beginning of this room.
+            let mut empty = Room::new(group.room.id(), Person::new(3).id());
+            assert_eq!(offer(&mut empty, &event), Err(Reject::UnknownAuthor));
+            assert!(empty.members().genesis().is_none() && empty.frontier().is_empty());
+            // By who has the room: nothing is founded again.
+            let mut room = group.room.clone();
+            let before = (room.members().clone(), room.state_hash());
+            assert!(offer(&mut room, &event).is_err());
+            assert_eq!((room.members().clone(), room.state_hash()), before);
+        }
+    }
+    // Later in a log it says nothing, whoever says it.
+    let start = Genesis { founders: vec![group.member.account()], ..genesis.clone() };
+    let start = GenesisBody { genesis: start, cert: group.member.cert.clone() };
+    let mut theirs = replica(&group.member, &group.room, &group.events);
+    let said = group.member.state(&mut theirs, &Control::Genesis(start), START + 9);
+    let mut room = group.room.clone();
+    take(&mut room, &said);
+    assert_eq!(room.members().genesis(), Some(&genesis));
+    assert_eq!(room.members().role(&group.member.account()), Some(Role::Member));
+    // The true one by a stranger, who is not among its founders, introduces nobody.
+    let body = GenesisBody { genesis, cert: thief.cert.clone() };
+    let event = thief.forge(&group.room, &Control::Genesis(body), Forged::default());
+    assert_eq!(offer(&mut room, &event), Err(Reject::UnknownAuthor));
 }
 
 #[test]

@@ -129,6 +129,31 @@ fn hazard_1_a_fork_is_refused_and_changes_nothing() {
 }
 
 #[test]
+fn hazard_3_a_clone_seals_another_text_at_the_same_place_with_another_nonce() {
+    let founder = Person::new(1);
+    let (mut room, _) = founder.found();
+    let mut clone = room.clone();
+    // All that goes into either but the text and the randomness is the same.
+    let says = |room: &mut Room, text: &str, fresh: u8| {
+        let chat = Chat::message(text).expect("short");
+        let said = room.author_chat(&founder.key, &chat, START + 9, &[fresh; 32]);
+        said.expect("a member").events.remove(0)
+    };
+    let (one, other) = (says(&mut room, "one text", 1), says(&mut clone, "other one", 2));
+    let place = |event: &Event| (event.log(), event.seq(), event.header().associated_data());
+    assert_eq!(place(&one), place(&other));
+    let [sealed, another] = [&one, &other].map(|event| event.body().expect("sealed").to_vec());
+    assert_ne!(sealed[..24], another[..24], "the nonces");
+    // Nor is the same stream of the cipher under both texts.
+    let texts = [&one, &other].map(|event| room.open(event).expect("ours").to_bytes());
+    let xor = |one: &[u8], other: &[u8]| -> Vec<u8> {
+        one.iter().zip(other).map(|(a, b)| a ^ b).collect()
+    };
+    let shortest = texts[0].len().min(texts[1].len());
+    assert_ne!(xor(&sealed[24..], &another[24..])[..shortest], xor(&texts[0], &texts[1])[..]);
+}
+
+#[test]
 fn hazard_13_an_event_from_the_future_is_kept_and_pins_nothing() {
     let (founder, _, mut room) = talk(0);
     let (mut ahead, _) = founder.found();

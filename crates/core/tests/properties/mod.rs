@@ -109,6 +109,7 @@ fn any_frame(payload: &[u8]) {
     }
     round_trip::<proto::JoinRequest>(payload);
     round_trip::<proto::JoinReply>(payload);
+    round_trip::<proto::LookReply>(payload);
     round_trip::<proto::KeysRequest>(payload);
     round_trip::<proto::KeysReply>(payload);
     round_trip::<proto::ContactRequest>(payload);
