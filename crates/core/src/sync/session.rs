@@ -131,7 +131,6 @@ struct Asked {
 
 /// The machine. Feed every input to [`Self::handle`] and do what it returns.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the peer")]
 pub struct Session {
     id: SessionId,
     me: PeerId,
