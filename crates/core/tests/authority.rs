@@ -49,6 +49,28 @@ fn hazard_5_siblings_cannot_remove_each_other_and_one_above_can_remove_any() {
 }
 
 #[test]
+fn hazard_5_a_sibling_removes_nobody_also_where_nobody_answers_it() {
+    // Two beside each other, and three in a chain that is no ring: each removal stands alone.
+    for chain in [&[(A, B)][..], &[(A, B), (B, M)], &[(B, A), (M, B)]] {
+        let mut stage = Stage::new();
+        stage.grants(F, M, Role::Admin).expect("a founder may");
+        stage.settle();
+        let alone = stage.clone();
+        for (who, whom) in chain {
+            // Nobody has heard of the others.
+            let mut said = alone.clone();
+            let control = ends(stage.account(*whom), 0, None, cites(&stage, *who));
+            forges(&mut said, *who, &control);
+            stage.events.extend(said.events[alone.events.len()..].to_vec());
+            stage.rooms[*who] = said.rooms[*who].clone();
+        }
+        assert_eq!(stage.settle(), [FOUNDER, ADMIN, ADMIN, ADMIN], "{chain:?}");
+        stage.removes(F, A).expect("above all of them");
+        assert_eq!(stage.settle(), [FOUNDER, None, ADMIN, ADMIN]);
+    }
+}
+
+#[test]
 fn hazard_4_what_a_removed_admin_backdates_is_void() {
     let mut stage = Stage::new();
     let mut clone = stage.clone();
