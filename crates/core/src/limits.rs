@@ -60,7 +60,7 @@ pub const MAX_RUNS_PER_LOG: usize = 64;
 pub const MAX_TOTAL_LOGS: usize = 32 * 1024;
 /// Most separate runs of these; in order there is one a log.
 pub const MAX_TOTAL_RUNS: usize = 64 * 1024;
-/// Events that one `Want` asks for, at most; of a peer that has brought little, fewer.
+/// Events that one `Want` asks for, at most; of a peer that has answered for few, fewer.
 pub const MAX_WANT_EVENTS: u64 = 8192;
 /// `Want`s of one peer that may be unanswered at a time; one more ends the session.
 pub const MAX_WANTS_IN_FLIGHT: usize = 4;

@@ -8,7 +8,7 @@ use ayni_core::id::{EventId, PeerId};
 use ayni_core::keys::{Bytes32, Sig};
 use ayni_core::limits::{
     MAX_FRONTIER_LOGS, MAX_RUN_EVENTS, MAX_RUNS_PER_LOG, MAX_TOTAL_LOGS, MAX_WANT_EVENTS,
-    MAX_WANTS_IN_FLIGHT, NEWEST_MESSAGES,
+    MAX_WANT_RANGES, MAX_WANTS_IN_FLIGHT, NEWEST_MESSAGES,
 };
 use ayni_core::log::{Frontier, Lane, LogId};
 use ayni_core::sync::frame::{SyncFrame, Want, from_frontier, to_frontier};
@@ -310,6 +310,26 @@ fn a_slow_peer_is_waited_for_no_longer_than_it_has_taken_so_far() {
         open.extend(asked(&side.hear(SyncFrame::Done(want.id), &mut claims).expect("asked")));
     }
     assert_eq!(theirs.minus(&side.held), Frontier::default());
+}
+
+#[test]
+fn hazard_23_who_claims_what_it_has_not_is_asked_a_few_times() {
+    // As many logs as are remembered, of one message each: whatever is asked for, there is nothing.
+    let most = u32::try_from(MAX_TOTAL_LOGS).expect("few");
+    let all = (0..most).map(|n| (log(Lane::Chat, n), std::iter::once(0..1).collect()));
+    let mut claims = Claims::default();
+    let mut side = Side::new(1, holding(Lane::Control, most, 0..300));
+    side.held.union(&holding(Lane::Chat, most, 0..300));
+    let mut open: VecDeque<Want> = side.told(&all.collect(), &mut claims).into();
+    let (mut wants, mut claimed) = (0, 0);
+    while let Some(want) = open.pop_front() {
+        wants += 1;
+        claimed += to_frontier(&want.ranges).count();
+        open.extend(asked(&side.hear(SyncFrame::Done(want.id), &mut claims).expect("asked")));
+    }
+    assert_eq!(claimed, u64::from(most), "each was asked for, and once");
+    let least = MAX_TOTAL_LOGS / MAX_WANT_RANGES;
+    assert!(wants <= 2 * least, "{wants} requests, of which {least} would have been enough");
 }
 
 #[test]

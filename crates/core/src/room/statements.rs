@@ -82,6 +82,8 @@ pub(super) struct Statements {
     removals: BTreeMap<(AccountId, u32), Vec<usize>>,
     /// The leavings of each device, by the term of their log.
     leavings: BTreeMap<(PeerId, u32), Vec<usize>>,
+    /// Of some logs the statement that was last asked for what leads to it, and that.
+    along: BTreeMap<LogId, (usize, Places)>,
     /// The statements of each log, in order.
     logs: BTreeMap<LogId, Vec<usize>>,
     /// What could give authority for each account's term.
@@ -498,15 +500,36 @@ impl Statements {
         self.past(later).contains(earlier)
     }
 
-    /// Like [`Self::past`], for what is asked once: each past that is kept takes a bit for every
-    /// statement of the room.
-    pub(super) fn past_once(&self, at: usize) -> Arc<Places> {
-        let kept = self.all.get(at).and_then(|it| it.past.get());
-        kept.cloned().unwrap_or_else(|| Arc::new(self.trace(at)))
+    /// Like [`Self::past`], for statements of one log in their order: each takes what is new since the one
+    /// before, and nothing is kept but the last. A past that is kept takes a bit for every statement.
+    pub(super) fn past_along<T>(&mut self, at: usize, look: impl FnOnce(&Places) -> T) -> T {
+        let log = self.all.get(at).map(|it| it.log);
+        let before = log.and_then(|log| self.along.remove(&log));
+        let (before, mut past) = before.unwrap_or((at, Places::default()));
+        if before != at {
+            past.insert(before);
+        }
+        self.walk(at, &mut past);
+        let seen = look(&past);
+        if let Some(log) = log {
+            self.along.insert(log, (at, past));
+        }
+        seen
+    }
+
+    /// Lets [`Self::past_along`] begin again with the first of each log.
+    pub(super) fn begin_along(&mut self) {
+        self.along.clear();
     }
 
     fn trace(&self, at: usize) -> Places {
         let mut past = Places::default();
+        self.walk(at, &mut past);
+        past
+    }
+
+    /// Adds what leads to a statement; what leads to those that are in it is in it already.
+    fn walk(&self, at: usize, past: &mut Places) {
         let mut open = vec![at];
         while let Some(next) = open.pop() {
             for parent in self.all.get(next).into_iter().flat_map(|it| &it.parents) {
@@ -519,7 +542,6 @@ impl Statements {
                 }
             }
         }
-        past
     }
 
     /// Returns how many events of a control log lie in the past of a statement: the first ones, since

@@ -123,8 +123,8 @@ struct Asked {
     wanted: Wanted,
     /// How many events the peer may still send for it.
     left: u64,
-    /// Whether any came.
-    came: bool,
+    /// How many came.
+    came: u64,
     /// [`Session::forgiven`] when it was asked.
     forgiven: u64,
 }
@@ -150,8 +150,8 @@ pub struct Session {
     forgiven: u64,
     asked: BTreeMap<u64, Asked>,
     next_want: u64,
-    /// How many events it brought.
-    brought: u64,
+    /// For how many events it answered: they came, or it said that no more come.
+    answered: u64,
     /// The last log of which a share was asked; the next request goes on after it.
     turn: Option<LogId>,
     serving: usize,
@@ -188,7 +188,7 @@ impl Session {
             forgiven: 0,
             asked: BTreeMap::new(),
             next_want: 0,
-            brought: 0,
+            answered: 0,
             turn: None,
             serving: 0,
             newest: Tried::Not,
@@ -452,8 +452,8 @@ impl Session {
     fn check_solicited(&mut self, id: u64, events: &[RawEvent]) -> Result<(), Violation> {
         let asked = self.asked.get_mut(&id).ok_or(Violation::Unsolicited)?;
         asked.left = asked.left.checked_sub(events.len() as u64).ok_or(Violation::Unsolicited)?;
-        asked.came |= !events.is_empty();
-        self.brought = self.brought.saturating_add(events.len() as u64);
+        asked.came += events.len() as u64;
+        self.answered = self.answered.saturating_add(events.len() as u64);
         Ok(())
     }
 
@@ -467,14 +467,19 @@ impl Session {
         let asked = self.asked.remove(&id).ok_or(Violation::Unsolicited)?;
         claims.release(self.id, id);
         match &asked.wanted {
-            // Where the control lane changed in between, what was refused may be welcome now.
-            Wanted::Ranges(ranges) if asked.forgiven == self.forgiven => {
-                self.refuse_missing(ranges, view);
+            Wanted::Ranges(ranges) => {
+                // Who claims what it does not have is through with its claims as soon as others are.
+                let short = ranges.count().saturating_sub(asked.came);
+                self.answered = self.answered.saturating_add(short);
+                // Where the control lane changed in between, what was refused may be welcome now.
+                if asked.forgiven == self.forgiven {
+                    self.refuse_missing(ranges, view);
+                }
             }
-            Wanted::Ranges(_) | Wanted::Branch(_) => {}
+            Wanted::Branch(_) => {}
             Wanted::Newest => {
                 self.newest = Tried::Answered;
-                claims.release_newest(self.id, asked.came);
+                claims.release_newest(self.id, asked.came > 0);
             }
             Wanted::Control(lacking) => {
                 claims.release_control(self.id);
@@ -568,10 +573,10 @@ impl Session {
     }
 
     /// Returns how many events one request may ask for. All that are under way are no more than the peer
-    /// has brought before, but for the first ones: nobody else is asked for them meanwhile, so a slow
+    /// has answered for before, but for the first ones: nobody else is asked for them meanwhile, so a slow
     /// peer holds up the room no longer than it has taken so far, and a fast one is soon asked for much.
     fn most(&self) -> u64 {
-        let share = (self.brought / PIPELINE as u64).clamp(LEAST_SHARE, MAX_WANT_EVENTS);
+        let share = (self.answered / PIPELINE as u64).clamp(LEAST_SHARE, MAX_WANT_EVENTS);
         share - share % LEAST_SHARE
     }
 
@@ -609,7 +614,7 @@ impl Session {
             // comes, which who drives this looks after.
             Wanted::Control(_) => (Want::control(id), u64::MAX),
         };
-        let asked = Asked { wanted, left, came: false, forgiven: self.forgiven };
+        let asked = Asked { wanted, left, came: 0, forgiven: self.forgiven };
         self.asked.insert(id, asked);
         out.push(Output::Send(SyncFrame::Want(want)));
     }

@@ -138,13 +138,14 @@ impl Members {
     pub(super) fn note_epoch(&mut self, id: EpochId, at: usize) {
         let Some(it) = self.all.get(at).filter(|_| !self.all.is_forked(at)) else { return };
         let Some(Control::Epoch(epoch)) = &it.control else { return };
-        let past = self.all.past_once(at);
-        let known = |parent: &EpochId| {
-            let minted = self.minted.get(parent);
-            minted.is_some_and(|minted| minted.by.iter().any(|(by, _)| past.contains(*by)))
-        };
-        let parents: Vec<EpochId> = epoch.parents.iter().copied().filter(known).collect();
-        let device = it.log.device;
+        let (mut parents, device) = (epoch.parents.clone(), it.log.device);
+        let minted = &self.minted;
+        self.all.past_along(at, |past| {
+            parents.retain(|parent| {
+                let minted = minted.get(parent);
+                minted.is_some_and(|minted| minted.by.iter().any(|(by, _)| past.contains(*by)))
+            });
+        });
         self.epochs.add(id, &parents, device);
     }
 
@@ -155,6 +156,7 @@ impl Members {
         let mut all: Vec<(usize, EpochId)> = all.collect();
         all.sort_unstable();
         self.epochs = Epochs::default();
+        self.all.begin_along();
         for (at, id) in all {
             self.note_epoch(id, at);
         }
