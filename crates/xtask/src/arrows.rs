@@ -15,7 +15,8 @@ type Graph = BTreeMap<String, BTreeSet<String>>;
 /// Each crate of the workspace with the crates of the workspace that it may name.
 const ARROWS: &[(&str, &[&str])] = &[
     ("ayni-core", &[]),
-    ("ayni", &["ayni-core"]),
+    ("ayni-picture", &["ayni-core"]),
+    ("ayni", &["ayni-core", "ayni-picture"]),
     ("ayni-web", &["ayni", "ayni-core"]),
     ("ayni-cli", &["ayni-web", "ayni", "ayni-core"]),
     ("ayni-sim", &["ayni-core"]),
@@ -26,6 +27,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const OWNED: &[(&str, &[&str], &str)] = &[
     ("iroh-gossip", &["ayni", "ayni-sim"], "the transport is node's; sim may use its IO-free part"),
     ("iroh", &["ayni"], "the transport is node's, so that it can be replaced in one place"),
+    ("image", &["ayni-picture"], "decoders of hostile bytes are in one place, behind its limits"),
     ("rusqlite", &["ayni"], "the store is node's; one writer thread owns the database"),
     ("axum", &["ayni-web"], "only web knows the HTTP and JSON shapes of the API"),
     ("hyper", &["ayni-web"], "only web knows the HTTP and JSON shapes of the API"),
@@ -52,6 +54,9 @@ const FOREIGN_TO_CORE: &[&str] = &[
     "tempfile",
     "tracing",
 ];
+
+/// What the crate for pictures must not name: tasks and threads, which its callers choose.
+const FOREIGN_TO_PICTURE: &[&str] = &["tokio", "async-std", "smol", "rayon", "futures"];
 
 /// Checks the workspace.
 ///
@@ -90,6 +95,9 @@ fn not_for(name: &str, dependency: &str) -> Option<&'static str> {
     let is = |prefix: &str| {
         dependency.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
     };
+    if name == "ayni-picture" && FOREIGN_TO_PICTURE.contains(&dependency) {
+        return Some("it makes bytes of bytes; files and tasks are node's");
+    }
     if name == "ayni-core" && FOREIGN_TO_CORE.contains(&dependency) {
         return Some("the core has no IO, no clock and no randomness of the operating system");
     }
@@ -155,8 +163,9 @@ mod tests {
         let graph = graph_of(&[
             ("ayni-cli", &["ayni-web", "ayni", "clap"]),
             ("ayni-web", &["ayni", "axum", "tokio"]),
-            ("ayni", &["ayni-core", "iroh", "iroh-gossip", "rusqlite", "tokio"]),
+            ("ayni", &["ayni-core", "ayni-picture", "iroh", "iroh-gossip", "rusqlite", "tokio"]),
             ("ayni-sim", &["ayni-core", "iroh-gossip", "rand_chacha"]),
+            ("ayni-picture", &["ayni-core", "image", "infer"]),
             ("ayni-core", &["blake3", "rand_core"]),
         ]);
         assert_eq!(violations(&graph), Vec::<String>::new());
@@ -169,8 +178,12 @@ mod tests {
             ("ayni-core", "tokio"),
             ("ayni-core", "iroh-base"),
             ("ayni-core", "rusqlite"),
+            ("ayni-core", "ayni-picture"),
+            ("ayni-picture", "ayni"),
+            ("ayni-picture", "tokio"),
             ("ayni", "ayni-web"),
             ("ayni", "axum"),
+            ("ayni", "image"),
             ("ayni-web", "ayni-cli"),
             ("ayni-web", "iroh"),
             ("ayni-cli", "rusqlite"),
