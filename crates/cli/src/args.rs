@@ -3,6 +3,8 @@
 //! The doc comments here are the help texts and the man page. `docs/cli.md` is the reference, and a
 //! test fails when a command or an option is missing there.
 
+mod files;
+
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,6 +16,8 @@ use ayni_web::api::MAX_FOUND;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+
+pub(crate) use files::{Attach, Fetch, Get, Limits, Pictures, Pin, Send, Storage, TransferCommand};
 
 /// Messages that `log` and `chat` show unless told otherwise: a screen or two.
 pub(crate) const SHOWN_MESSAGES: usize = 50;
@@ -137,6 +141,9 @@ pub(crate) enum Command {
         /// Go on with what is said next, until stopped
         #[arg(long, short)]
         follow: bool,
+        /// With --json: the thumbnails of pictures, in base64
+        #[arg(long)]
+        thumbnails: bool,
     },
     /// Find messages that have all of some words, in every room or in one
     Search {
@@ -150,6 +157,48 @@ pub(crate) enum Command {
         #[arg(long, value_name = "N", default_value_t = SHOWN_MESSAGES, value_parser = found)]
         limit: usize,
     },
+    /// Send pictures, files or folders to a room
+    Attach(Attach),
+    /// Show what was attached in a room, and how many have it
+    Files {
+        /// The room: its id, the start of its id, or its name
+        room: String,
+        /// How many, the newest of them [default: all]
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
+    },
+    /// Fetch what is attached to a message, from everyone who has some of it
+    Fetch(Fetch),
+    /// Share files and folders with whoever has the ticket that this prints, without a room
+    Send(Send),
+    /// Fetch what a ticket of `send` names, from its sender and all others who fetch it
+    Get(Get),
+    /// Show what is shared by tickets
+    Shares,
+    /// Stop sharing something
+    Unshare {
+        /// Its ticket, its content's id or the start of that, or its name
+        share: String,
+    },
+    /// Show what is being fetched, and what lately was
+    Transfers {
+        /// Go on with what changes, until stopped
+        #[arg(long, short)]
+        follow: bool,
+    },
+    /// Pause, resume or cancel a transfer, or say how fast and when it goes
+    Transfer {
+        #[command(subcommand)]
+        command: TransferCommand,
+    },
+    /// Show and set how fast all transfers together may be
+    Limits(Limits),
+    /// Keep what is attached to a message, whatever else goes for the quota
+    Pin(Pin),
+    /// Let what was pinned go again
+    Unpin(Pin),
+    /// Show and set how much of the disk pictures and files take
+    Storage(Storage),
     /// Talk in a room, interactively; piped input is said line by line
     Chat {
         /// The room: its id, the start of its id, or its name
@@ -250,6 +299,8 @@ pub(crate) enum RoomCommand {
         /// from-joining for history
         value: String,
     },
+    /// Show and set how large a picture may be that this node fetches by itself (default 20 MiB)
+    Pictures(Pictures),
     /// Print a ticket that lets others join
     Invite {
         /// The room: its id, the start of its id, or its name

@@ -4,6 +4,7 @@
 //! - [`exit`]: exit codes and the one line of complaint. [`output`]: what is printed, made safe.
 //! - [`stop`]: Ctrl-C and SIGTERM. [`ask`]: questions and texts from the terminal.
 //! - [`program`]: services that are programs. [`timeline`]: a room's messages as they come.
+//! - [`progress`]: how far transfers are. [`qr`]: tickets as QR codes.
 //!
 //! Goals: scripts can rely on every code and key of `docs/cli.md`; what peers wrote cannot harm a
 //! terminal. Non-goals: anything that the node or its API should do for the page as well.
@@ -14,6 +15,8 @@ mod commands;
 mod exit;
 mod output;
 mod program;
+mod progress;
+mod qr;
 mod session;
 mod stop;
 mod timeline;
@@ -26,7 +29,8 @@ use clap::Parser as _;
 
 use crate::args::{Cli, Command, InviteCommand, MemberCommand, RoomCommand};
 use crate::commands::{
-    about, chat, demo, invite, log, member, room, say, search, service, shell, up,
+    about, chat, demo, files, invite, log, member, room, say, search, service, share, shell,
+    storage, transfer, up,
 };
 use crate::session::Session;
 
@@ -81,13 +85,26 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Say { room, text }) => say::say(session, &room, text).await,
         Some(Command::Dm { who, text }) => say::dm(session, &who, text).await,
         Some(Command::Broadcast { text, yes }) => say::broadcast(session, text, yes).await,
-        Some(Command::Log { room, limit, follow: false }) => log::log(session, &room, limit).await,
-        Some(Command::Log { room, limit, follow: true }) => {
-            log::follow(session, &room, limit).await
+        Some(Command::Log { room, limit, follow, thumbnails }) => {
+            log::log(session, &room, limit, thumbnails, follow).await
         }
         Some(Command::Search { text, room, limit }) => {
             search::search(session, &text, room.as_deref(), limit).await
         }
+        Some(Command::Attach(what)) => files::attach(session, what).await,
+        Some(Command::Files { room, limit }) => files::files(session, &room, limit).await,
+        Some(Command::Fetch(what)) => transfer::fetch(session, what).await,
+        Some(Command::Send(what)) => share::send(session, what).await,
+        Some(Command::Get(what)) => share::get(session, what).await,
+        Some(Command::Shares) => share::shares(session).await,
+        Some(Command::Unshare { share }) => share::unshare(session, &share).await,
+        Some(Command::Transfers { follow: false }) => transfer::transfers(session).await,
+        Some(Command::Transfers { follow: true }) => transfer::follow(session).await,
+        Some(Command::Transfer { command }) => transfer::transfer(session, command).await,
+        Some(Command::Limits(limits)) => storage::limits(session, limits).await,
+        Some(Command::Pin(what)) => storage::pin(session, &what).await,
+        Some(Command::Unpin(what)) => storage::unpin(session, &what).await,
+        Some(Command::Storage(change)) => storage::storage(session, change).await,
         Some(Command::Chat { room }) => chat::chat(session, &room).await,
         Some(Command::Peers) => about::peers(session).await,
         Some(Command::Provide(offer)) => service::provide(session, offer).await,
@@ -112,6 +129,7 @@ async fn run_room(session: &mut Session, command: RoomCommand) -> anyhow::Result
         RoomCommand::List { all } => room::list(session, all).await,
         RoomCommand::Show { room } => room::show(session, &room).await,
         RoomCommand::Set { room, key, value } => room::set(session, &room, key, value).await,
+        RoomCommand::Pictures(change) => storage::pictures(session, &change).await,
         RoomCommand::Invite { room, uses, expires, role, qr } => {
             let invitation = api::Invite { uses, expires_s: expires.as_secs(), role };
             invite::make(session, &room, &invitation, qr).await

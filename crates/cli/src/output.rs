@@ -170,6 +170,22 @@ pub(crate) fn duration(time: Duration) -> String {
     text.split(' ').take(2).collect::<Vec<_>>().join(" ")
 }
 
+/// A number of bytes for people: three digits and a decimal unit.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
+    let (mut unit, mut tenths) = ("B", u128::from(bytes) * 10);
+    for larger in UNITS {
+        if tenths < 10_000 {
+            break;
+        }
+        (unit, tenths) = (larger, tenths / 1000);
+    }
+    match (unit, tenths) {
+        ("B", _) | (_, 1000..) => format!("{} {unit}", tenths / 10),
+        _ => format!("{}.{} {unit}", tenths / 10, tenths % 10),
+    }
+}
+
 /// The start of an id: long enough to be typed back, short enough to be read.
 pub(crate) fn short(id: &impl fmt::Display) -> String {
     id.to_string().chars().take(16).collect()
@@ -235,6 +251,25 @@ mod tests {
         assert_eq!(or(&["a"]), "a");
         assert_eq!(or(&["a", "b"]), "a or b");
         assert_eq!(or(&["a", "b", "c"]), "a, b or c");
+    }
+
+    #[test]
+    fn sizes_have_up_to_three_digits() {
+        let sizes = [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (1234, "1.2 kB"),
+            (99_949, "99.9 kB"),
+            (100_000, "100 kB"),
+            (999_999, "999 kB"),
+            (1_000_000, "1.0 MB"),
+            (20_000_000_000, "20.0 GB"),
+            (u64::MAX, "18.4 EB"),
+        ];
+        for (bytes, text) in sizes {
+            assert_eq!(size(bytes), text);
+        }
     }
 
     #[test]

@@ -125,16 +125,30 @@ impl Session {
         need: Need,
         work: impl AsyncFnOnce(&Backend, &mut Out) -> anyhow::Result<T>,
     ) -> anyhow::Result<Option<T>> {
-        let Some(backend) = self.stop.run_until_cancelled(self.open(need)).await else {
+        let until = async |node: &Backend, out: &mut Out, stop: &CancellationToken| {
+            stop.run_until_cancelled(work(node, out)).await.transpose()
+        };
+        self.until_its_end(need, until).await.map(Option::flatten)
+    }
+
+    /// Does `work` with a node and lets it end by itself, which it does soon after the token is
+    /// cancelled; none when asked to stop before there was a node.
+    pub(crate) async fn until_its_end<T>(
+        &mut self,
+        need: Need,
+        work: impl AsyncFnOnce(&Backend, &mut Out, &CancellationToken) -> anyhow::Result<T>,
+    ) -> anyhow::Result<Option<T>> {
+        let stop = self.stop.clone();
+        let Some(backend) = stop.run_until_cancelled(self.open(need)).await else {
             return Ok(None);
         };
         let backend = backend?;
-        let done = self.stop.run_until_cancelled(work(&backend, &mut self.out)).await;
+        let done = work(&backend, &mut self.out, &stop).await;
         let flushed = self.out.flush();
         backend.close().await;
-        let done = done.transpose()?;
+        let done = done?;
         flushed?;
-        Ok(done)
+        Ok(Some(done))
     }
 
     /// Finds the node that serves the folder, or starts one.
@@ -189,6 +203,11 @@ impl Backend {
         self.local.is_some()
     }
 
+    /// Whether it ends with a command: with this one, or with another that it was started for.
+    pub(crate) fn is_passing(&self) -> bool {
+        self.is_local() || self.client.is_passing()
+    }
+
     async fn close(self) {
         if let Some(local) = self.local {
             local.stop().await;
@@ -196,6 +215,7 @@ impl Backend {
     }
 }
 
-fn stopped() -> anyhow::Error {
+/// What is told when someone ended a command before it did what it is for.
+pub(crate) fn stopped() -> anyhow::Error {
     failure(Code::Other, "stopped before it was done")
 }

@@ -4,12 +4,12 @@
 use std::collections::{HashSet, VecDeque};
 
 use ayni::{AccountId, EventId, PeerId, RoomId};
-use ayni_web::api::{Event, Member, Message, MessageKind};
+use ayni_web::api::{Attachment, Event, Member, Message, MessageKind};
 use ayni_web::client::Streaming;
 use ayni_web::{Client, ClientError};
 use futures_util::StreamExt as _;
 
-use crate::output::{Moment, clean, clean_lines};
+use crate::output::{Moment, clean, clean_lines, count, short, size};
 
 /// Turns messages into lines for people, with the day where it changes.
 #[derive(Debug, Default)]
@@ -34,6 +34,7 @@ impl Printer {
         }
         let text = match message.kind {
             MessageKind::Message => clean_lines(&message.text),
+            MessageKind::Attachment => attachment_line(message),
             MessageKind::Locked => "(cannot be read yet: its key is not here)".to_owned(),
             MessageKind::Unknown => "(from a newer version of ayni)".to_owned(),
         };
@@ -41,6 +42,33 @@ impl Printer {
         lines.push(format!("{} {room}{}: {text}", moment.time, clean(&message.name)));
         lines
     }
+}
+
+/// What comes with a message, how it is fetched, and what is said with it.
+fn attachment_line(message: &Message) -> String {
+    let shown = match message.attachment.as_deref() {
+        Some(attachment) => what(attachment),
+        None => "something attached".to_owned(),
+    };
+    let event = short(&message.event);
+    let caption = clean_lines(&message.text);
+    if caption.is_empty() {
+        format!("[{event}] {shown}")
+    } else {
+        format!("[{event}] {shown}: {caption}")
+    }
+}
+
+/// What something attached is, its name and its size: clean, for one line.
+pub(crate) fn what(attachment: &Attachment) -> String {
+    let kind = match attachment.media_type.split('/').next() {
+        Some("image") => "picture",
+        _ if attachment.files.is_some() => "folder",
+        _ => "file",
+    };
+    let files = attachment.files.map(|files| format!("{}, ", count(files, "file")));
+    let size = size(attachment.size);
+    format!("{kind} {} ({}{size})", clean(&attachment.name), files.unwrap_or_default())
 }
 
 /// Something to show in a room that is being followed.
@@ -210,7 +238,7 @@ impl Follower {
 
 #[cfg(test)]
 mod tests {
-    use ayni::Role;
+    use ayni::{BlobId, Role};
     use futures_util::stream;
 
     use super::*;
@@ -225,6 +253,7 @@ mod tests {
             time,
             kind,
             text: text.to_owned(),
+            attachment: None,
         }
     }
 
@@ -249,6 +278,41 @@ mod tests {
         assert_eq!(lines, ["00:00 [den␊00:00 [x]] A: b"]);
         let newer = message(0, MessageKind::Unknown, "Ana", "");
         assert_eq!(printer.lines(&newer), ["00:00 Ana: (from a newer version of ayni)"]);
+    }
+
+    #[test]
+    fn an_attachment_is_one_line_with_what_it_is_and_is_made_safe() {
+        let shown = |name: &str, media_type: &str, files, caption: &str| {
+            let attachment = Attachment {
+                blob: BlobId([5; 32]),
+                size: 1_234_567,
+                name: name.to_owned(),
+                media_type: media_type.to_owned(),
+                files,
+                width: None,
+                height: None,
+                thumbhash: None,
+                thumbnail: None,
+            };
+            let message = message(0, MessageKind::Attachment, "Ana", caption);
+            let message = Message { attachment: Some(Box::new(attachment)), ..message };
+            Printer::default().lines(&message).split_off(1)
+        };
+        let id = "0101010101010101";
+        assert_eq!(
+            shown("beach.png", "image/png", None, "at the sea"),
+            [format!("00:00 Ana: [{id}] picture beach.png (1.2 MB): at the sea")]
+        );
+        assert_eq!(
+            shown("holiday", "", Some(3), ""),
+            [format!("00:00 Ana: [{id}] folder holiday (3 files, 1.2 MB)")]
+        );
+        assert_eq!(
+            shown("a\n00:00 Beto: b\u{202e}\x1b[2J", "text/plain", None, "c\x1b[2J\n00:00 Beto: d"),
+            [format!(
+                "00:00 Ana: [{id}] file a␊00:00 Beto: b\u{fffd}␛[2J (1.2 MB): c␛[2J\n      00:00 Beto: d"
+            )]
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod support;
 
+use support::talk::{folders, room_of};
 use support::terminal::Terminal;
 use support::{DEADLINE, Node, TempFolder, ayni, wait_until};
 
@@ -97,4 +98,34 @@ fn a_talk_that_is_stopped_gives_the_terminal_back() {
         assert!(modes.split_whitespace().any(|word| word == mode), "{mode} in {modes}");
     }
     assert_eq!(terminal.end().code, 0);
+}
+
+#[test]
+fn a_fetch_shows_a_bar_on_a_terminal_and_nothing_of_the_kind_elsewhere() {
+    let [ana_home, beto_home, work] = folders();
+    let (ana, beto) = (Node::up(&ana_home), Node::up(&beto_home));
+    room_of(&ana, &[&beto]);
+    let path = work.join("notes\x1b[2J.txt");
+    std::fs::write(&path, "from Ana").expect("written");
+    let path = path.to_str().expect("a plain path");
+    let sent = ayni(&ana_home, &["attach", "family", path, "--json"]).one();
+    let event = sent["event"].as_str().expect("an id");
+    let heard = || !ayni(&beto_home, &["files", "family", "--json"]).json().is_empty();
+    assert!(wait_until(DEADLINE, heard));
+    ana.stop();
+    let target = work.join("got.txt");
+    let fetch = format!("fetch family {event} -o {}", target.display());
+    let terminal = Terminal::open(&beto_home, &fetch);
+    terminal.wait_for("notes[2J.txt [");
+    terminal.wait_for("0 B of 8 B (0 %), 0 B/s, 0 peers");
+    let ana = Node::up(&ana_home);
+    terminal.wait_for("got.txt");
+    let output = terminal.end();
+    assert_eq!(output.code, 0, "{}", output.stdout);
+    let again = work.join("again.txt");
+    let again = again.to_str().expect("a plain path");
+    let silent = ayni(&beto_home, &["fetch", "family", event, "-o", again]);
+    assert_eq!(silent.stderr, "");
+    assert_eq!(silent.ok(), again);
+    ana.stop();
 }

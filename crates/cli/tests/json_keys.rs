@@ -8,6 +8,7 @@ mod support;
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use support::png::png;
 use support::{DEADLINE, Node, Process, TempFolder, ayni};
 
 const DOCS: &str = include_str!("../../../docs/cli.md");
@@ -21,6 +22,7 @@ const STATUS: &[&str] = &[
     "connected",
     "data",
     "events",
+    "given",
     "http",
     "joining",
     "name",
@@ -29,6 +31,7 @@ const STATUS: &[&str] = &[
     "peer_id",
     "pid",
     "rooms",
+    "taken",
     "uptime_s",
     "version",
 ];
@@ -51,9 +54,36 @@ const INVITATION: &[&str] =
     &["expires", "invite", "inviter", "name", "open", "role", "used", "uses"];
 const LOOK: &[&str] =
     &["expires", "history", "inviter", "inviter_name", "members", "name", "role", "room", "topic"];
-const FOUND: &[&str] =
-    &["author", "device", "event", "kind", "name", "room", "room_name", "text", "time"];
-const MESSAGE: &[&str] = &["author", "device", "event", "kind", "name", "room", "text", "time"];
+const FOUND: &[&str] = &[
+    "attachment",
+    "author",
+    "device",
+    "event",
+    "kind",
+    "name",
+    "room",
+    "room_name",
+    "text",
+    "time",
+];
+const MESSAGE: &[&str] =
+    &["attachment", "author", "device", "event", "kind", "name", "room", "text", "time"];
+const ATTACHMENT: &[&str] =
+    &["blob", "files", "height", "media_type", "name", "size", "thumbhash", "thumbnail", "width"];
+const TRANSFER: &[&str] =
+    &["blob", "bytes", "eta_s", "id", "name", "peers", "rate", "size", "state"];
+
+const STORAGE: &[&str] = &[
+    "by_itself",
+    "bytes",
+    "contents",
+    "fetched",
+    "last_copies",
+    "pinned",
+    "posted",
+    "quota",
+    "replication",
+];
 
 /// Asserts that the objects have exactly these keys, that only `nullable` ones are null, and that
 /// the command's section of the documentation names each, with a `?` where it can be null.
@@ -115,8 +145,8 @@ fn keys_of_commands_that_work_on_the_folder() {
     check("ayni invite revoke", &revoked, INVITATION, &["uses"]);
     check("ayni say", &run(&["say", "family", "hi"]), &["event"], &[]);
     check("ayni broadcast", &run(&["broadcast", "hi"]), &["event", "room"], &[]);
-    check("ayni log", &run(&["log", "family"]), MESSAGE, &[]);
-    check("ayni search", &run(&["search", "hi"]), FOUND, &[]);
+    check("ayni log", &run(&["log", "family"]), MESSAGE, &["attachment"]);
+    check("ayni search", &run(&["search", "hi"]), FOUND, &["attachment"]);
     let member = &["account_id", "devices", "founder", "frozen", "me", "name", "online", "role"];
     check("ayni members", &run(&["members", "family"]), member, &[]);
     check("ayni status", &run(&["status"]), STATUS, &[]);
@@ -126,6 +156,53 @@ fn keys_of_commands_that_work_on_the_folder() {
     check("ayni completions", &run(&["completions", "bash"]), &["script", "shell"], &[]);
     check("ayni man", &run(&["man"]), &["man"], &[]);
     documented("ayni demo", &["step", "ok", "detail", "ms"], &[]);
+}
+
+#[test]
+fn keys_of_pictures_and_files() {
+    let (folder, work) = (TempFolder::new(), TempFolder::new());
+    let run = |args: &[&str]| ayni(&folder, &[args, &["--json"]].concat()).json();
+    run(&["room", "create", "family"]);
+    let picture = work.join("beach.png");
+    std::fs::write(&picture, png(32, 1, "")).expect("written");
+    let sent = run(&["attach", "family", picture.to_str().expect("a plain path")]);
+    check("ayni attach", &sent, &["blob", "event", "size"], &[]);
+    let event = sent[0]["event"].as_str().expect("an id");
+    let log = run(&["log", "family", "--thumbnails"]);
+    check("ayni log", &log, MESSAGE, &["attachment"]);
+    let nullable = &["files", "width", "height", "thumbhash", "thumbnail"];
+    check("ayni log", &[log[0]["attachment"].clone()], ATTACHMENT, nullable);
+    let file = &["blob", "event", "held_by", "here", "name", "size"];
+    check("ayni files", &run(&["files", "family"]), file, &[]);
+    let got = work.join("got.png");
+    let fetched = run(&["fetch", "family", event, "-o", got.to_str().expect("a plain path")]);
+    check("ayni fetch", &fetched, &["blob", "event", "path", "size"], &[]);
+    let _node = Node::up(&folder);
+    run(&["fetch", "family", event, "--rename", "-o", got.to_str().expect("a plain path")]);
+    let transfers = run(&["transfers"]);
+    check("ayni transfers", &transfers, TRANSFER, &["size", "eta_s"]);
+    let shared = run(&["send", picture.to_str().expect("a plain path")]);
+    check("ayni send", &shared, &["blob", "size", "ticket"], &[]);
+    check("ayni shares", &run(&["shares"]), &["blob", "name", "since", "ticket"], &[]);
+    let ticket = shared[0]["ticket"].as_str().expect("a ticket");
+    let (other, into) = (TempFolder::new(), work.join("into"));
+    let get = ["get", ticket, "-o", into.to_str().expect("a plain path"), "--json"];
+    check("ayni get", &ayni(&other, &get).json(), &["blob", "path", "size"], &[]);
+    check("ayni unshare", &run(&["unshare", ticket]), &["blob"], &[]);
+    documented("ayni transfer pause", &["id"], &[]);
+    documented("ayni transfer resume", &["id"], &[]);
+    documented("ayni transfer cancel", &["id"], &[]);
+    documented("ayni transfer priority", &["id"], &[]);
+    documented("ayni transfer limit", &["id"], &[]);
+    documented("ayni pin", &["event", "blob", "transfer"], &[]);
+    check("ayni storage", &run(&["storage", "--quota", "20GB"]), STORAGE, &["quota"]);
+    check(
+        "ayni room pictures",
+        &run(&["room", "pictures", "family", "1MiB"]),
+        &["room", "bytes"],
+        &[],
+    );
+    check("ayni limits", &run(&["limits", "--down", "2MiB"]), &["up", "down"], &["up", "down"]);
 }
 
 #[test]

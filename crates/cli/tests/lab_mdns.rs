@@ -4,80 +4,10 @@
 
 mod support;
 
-use std::process::Command;
-
 use serde_json::Value;
+use support::lab::{Lab, lab};
 use support::talk::{CONVERGE, size};
-use support::{DEADLINE, Output, Process, TempFolder, command, wait_until};
-
-/// Two bridges without a way between them: all hosts begin on the first.
-const SIDES: [&str; 2] = ["br0", "br1"];
-
-/// A bridge with hosts on it, in network namespaces of their own; removed when it is dropped.
-struct Lab {
-    namespaces: Vec<String>,
-}
-
-impl Lab {
-    /// Makes a bridge with `hosts` hosts, or says what this machine lacks.
-    fn new(name: &str, hosts: usize) -> Result<Self, String> {
-        let prefix = format!("ayni-{name}-{}", std::process::id());
-        let bridge = format!("{prefix}-bridge");
-        let mut lab = Self { namespaces: Vec::new() };
-        lab.add(&bridge)?;
-        for side in SIDES {
-            ip(&["-n", &bridge, "link", "add", side, "type", "bridge", "mcast_snooping", "0"])?;
-            ip(&["-n", &bridge, "link", "set", side, "up"])?;
-        }
-        for number in 1..=hosts {
-            let host = format!("{prefix}-{number}");
-            lab.add(&host)?;
-            let port = format!("port{number}");
-            let cable = ["link", "add", &port, "netns", &bridge, "type", "veth", "peer", "name"];
-            ip(&[&cable[..], &["eth0", "netns", &host]].concat())?;
-            ip(&["-n", &bridge, "link", "set", &port, "master", SIDES[0], "up"])?;
-            ip(&["-n", &host, "link", "set", "lo", "up"])?;
-            ip(&["-n", &host, "link", "set", "eth0", "up"])?;
-            lab.address(number, &format!("10.99.0.{number}/24"))?;
-        }
-        Ok(lab)
-    }
-
-    /// Gives a host (counted from 1) its only address, and the route that multicast needs.
-    fn address(&self, number: usize, address: &str) -> Result<(), String> {
-        let host = self.host(number);
-        ip(&["-n", host, "address", "flush", "dev", "eth0", "scope", "global"])?;
-        ip(&["-n", host, "address", "add", address, "dev", "eth0"])?;
-        ip(&["-n", host, "route", "replace", "224.0.0.0/4", "dev", "eth0"])
-    }
-
-    /// Puts a host's cable into one of the two bridges.
-    fn plug(&self, number: usize, side: usize) {
-        let port = format!("port{number}");
-        let plugged = ip(&["-n", &self.namespaces[0], "link", "set", &port, "master", SIDES[side]]);
-        plugged.expect("a cable can be moved");
-    }
-
-    fn add(&mut self, namespace: &str) -> Result<(), String> {
-        ip(&["netns", "add", namespace])?;
-        self.namespaces.push(namespace.to_owned());
-        Ok(())
-    }
-
-    /// Returns the namespace of a host, counted from 1 (before it stands the bridge).
-    fn host(&self, number: usize) -> &str {
-        &self.namespaces[number]
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        for namespace in &self.namespaces {
-            // Nothing can be done here about one that stays.
-            let _ = ip(&["netns", "delete", namespace]);
-        }
-    }
-}
+use support::{DEADLINE, Output, Process, TempFolder, wait_until};
 
 /// A node on a host of the lab.
 struct Host<'a> {
@@ -92,38 +22,19 @@ impl<'a> Host<'a> {
     fn up(lab: &'a Lab, number: usize) -> Self {
         let home = TempFolder::new();
         let mut host = Self { lab, number, home, up: None, peer_id: String::new() };
-        let mut up = Process::spawn(host.command(&[
-            "up",
-            "--network",
-            "lan",
-            "--http",
-            "127.0.0.1:0",
-            "--no-open",
-            "--json",
-        ]));
+        let mut up = Process::spawn(lab.ayni(
+            number,
+            &host.home,
+            &["up", "--network", "lan", "--http", "127.0.0.1:0", "--no-open", "--json"],
+        ));
         let ready = up.json_line(DEADLINE);
         ready["peer_id"].as_str().expect("a peer id").clone_into(&mut host.peer_id);
         host.up = Some(up);
         host
     }
 
-    /// The command under test, on this host: `ip netns exec` becomes it.
-    fn command(&self, args: &[&str]) -> Command {
-        let inner = command(&self.home);
-        let mut outer = Command::new("ip");
-        outer.args(["netns", "exec", self.lab.host(self.number)]).arg(inner.get_program());
-        for (name, value) in inner.get_envs() {
-            match value {
-                Some(value) => outer.env(name, value),
-                None => outer.env_remove(name),
-            };
-        }
-        outer.env("AYNI_NETWORK", "lan").args(args);
-        outer
-    }
-
     fn ayni(&self, args: &[&str]) -> Output {
-        let mut process = Process::spawn(self.command(args));
+        let mut process = Process::spawn(self.lab.ayni(self.number, &self.home, args));
         process.close_stdin();
         process.finish(DEADLINE)
     }
@@ -259,29 +170,4 @@ fn a_room_whose_network_falls_in_two_agrees_when_it_is_one_again() {
         host.wait_texts(room, &["on one side", "on the other"]);
     }
     other.ayni(&["say", room, "still here?"]).fails(4);
-}
-
-/// Makes a lab. Without root and network namespaces: says so and returns none; where `CI=true` asks
-/// for every test, that is a failure.
-fn lab(name: &str, hosts: usize) -> Option<Lab> {
-    match Lab::new(name, hosts) {
-        Ok(lab) => Some(lab),
-        Err(why) => {
-            assert!(
-                std::env::var("CI").as_deref() != Ok("true"),
-                "needs root and network namespaces: {why}"
-            );
-            println!("skipped: needs root and network namespaces: {why}");
-            None
-        }
-    }
-}
-
-fn ip(args: &[&str]) -> Result<(), String> {
-    let output = Command::new("ip").args(args).output().map_err(|why| format!("ip: {why}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(format!("ip {}: {}", args.join(" "), said.trim()))
 }

@@ -4,7 +4,8 @@
 
 use minicbor::{Decode, Encode};
 
-use crate::limits::MAX_TEXT;
+use crate::attachment::Attachment;
+use crate::limits::{MAX_CAPTION, MAX_TEXT};
 use crate::wire::{self, WireError};
 
 /// Something said in a room.
@@ -13,6 +14,8 @@ use crate::wire::{self, WireError};
 pub enum Chat {
     /// A text message.
     Message(String),
+    /// A picture, a file or a folder, with a caption (empty: none).
+    Attachment(Box<Attachment>, String),
     /// A kind from a newer version.
     Unknown(u32),
 }
@@ -24,12 +27,13 @@ pub enum TextError {
     /// It has no characters.
     #[error("the text is empty")]
     Empty,
-    /// It is longer than [`MAX_TEXT`].
-    #[error("the text has {0} bytes, and a message has at most {MAX_TEXT}")]
-    TooLong(usize),
+    /// It is longer than what is named second ([`MAX_TEXT`], [`MAX_CAPTION`]).
+    #[error("the text has {0} bytes, and there it has at most {1}")]
+    TooLong(usize, usize),
 }
 
 const MESSAGE: u32 = 0;
+const ATTACHMENT: u32 = 1;
 
 /// The body on the wire: a kind and the fields of all kinds.
 #[derive(Debug, Encode, Decode)]
@@ -39,6 +43,8 @@ struct Body {
     kind: u32,
     #[n(1)]
     text: Option<String>,
+    #[n(2)]
+    attachment: Option<Attachment>,
 }
 
 impl Chat {
@@ -49,16 +55,33 @@ impl Chat {
     pub fn message(text: &str) -> Result<Self, TextError> {
         match text.len() {
             0 => Err(TextError::Empty),
-            len if len > MAX_TEXT => Err(TextError::TooLong(len)),
+            len if len > MAX_TEXT => Err(TextError::TooLong(len, MAX_TEXT)),
             _ => Ok(Self::Message(text.to_owned())),
+        }
+    }
+
+    /// Makes an attachment with a caption; an empty one is none.
+    ///
+    /// # Errors
+    /// [`TextError::TooLong`]: with the attachment, caption and body are to stay below the limit of a body.
+    pub fn attachment(attachment: Attachment, caption: &str) -> Result<Self, TextError> {
+        match caption.len() {
+            len if len > MAX_CAPTION => Err(TextError::TooLong(len, MAX_CAPTION)),
+            _ => Ok(Self::Attachment(Box::new(attachment), caption.to_owned())),
         }
     }
 
     /// Returns the plain body, as it is sealed.
     pub fn to_bytes(&self) -> Vec<u8> {
+        let body = |kind| Body { kind, text: None, attachment: None };
         wire::encode(&match self {
-            Self::Message(text) => Body { kind: MESSAGE, text: Some(text.clone()) },
-            Self::Unknown(kind) => Body { kind: *kind, text: None },
+            Self::Message(text) => Body { text: Some(text.clone()), ..body(MESSAGE) },
+            Self::Attachment(it, caption) => Body {
+                text: Some(caption.clone()).filter(|text| !text.is_empty()),
+                attachment: Some((**it).clone()),
+                ..body(ATTACHMENT)
+            },
+            Self::Unknown(kind) => body(*kind),
         })
     }
 
@@ -68,13 +91,20 @@ impl Chat {
     /// [`WireError`]: not a body, or a text above its limit.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, WireError> {
         let body: Body = wire::decode(bytes)?;
-        match (body.kind, body.text) {
-            (MESSAGE, Some(text)) => {
+        match (body.kind, body.text, body.attachment) {
+            (MESSAGE, Some(text), _) => {
                 wire::check_len("text", text.len(), MAX_TEXT)?;
                 Ok(Self::Message(text))
             }
-            (MESSAGE, None) => Err(WireError::Malformed("a message without text".into())),
-            (kind, _) => Ok(Self::Unknown(kind)),
+            (MESSAGE, None, _) => Err(WireError::Malformed("a message without text".into())),
+            (ATTACHMENT, caption, Some(attachment)) => {
+                let caption = caption.unwrap_or_default();
+                wire::check_len("caption", caption.len(), MAX_CAPTION)?;
+                attachment.check()?;
+                Ok(Self::Attachment(Box::new(attachment), caption))
+            }
+            (ATTACHMENT, _, None) => Err(WireError::Malformed("an attachment of nothing".into())),
+            (kind, ..) => Ok(Self::Unknown(kind)),
         }
     }
 }
@@ -87,7 +117,10 @@ mod tests {
     fn texts_have_limits() {
         assert_eq!(Chat::message(""), Err(TextError::Empty));
         assert!(Chat::message(&"x".repeat(MAX_TEXT)).is_ok());
-        assert_eq!(Chat::message(&"x".repeat(MAX_TEXT + 1)), Err(TextError::TooLong(MAX_TEXT + 1)));
+        assert_eq!(
+            Chat::message(&"x".repeat(MAX_TEXT + 1)),
+            Err(TextError::TooLong(MAX_TEXT + 1, MAX_TEXT))
+        );
     }
 
     #[test]

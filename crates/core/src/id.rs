@@ -96,6 +96,8 @@ ids! {
     EpochId;
     /// An invite: the Ed25519 public key whose seed travels in the ticket.
     InviteKey;
+    /// Content: the BLAKE3 hash of its bytes, or of the list of a folder's files.
+    BlobId;
     /// A gossip scope, derived from an epoch's secret.
     TopicId;
 }

@@ -10,10 +10,12 @@
 //!
 //! Non-goals: storage, sockets, tasks (crate `ayni`), HTTP (crate `ayni-web`).
 
+pub mod attachment;
 pub mod chat;
 pub mod clock;
 pub mod epoch;
 pub mod event;
+pub mod file_name;
 pub mod frame;
 pub mod id;
 pub mod keys;
@@ -22,6 +24,7 @@ pub mod log;
 pub mod proto;
 pub mod room;
 pub mod sealed;
+pub mod swarm;
 pub mod sync;
 pub mod ticket;
 pub mod wire;

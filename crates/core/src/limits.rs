@@ -12,6 +12,8 @@ pub const MAX_SHORT_FRAME: usize = 8 * 1024;
 pub const MAX_HEADER: usize = 1024;
 /// Largest text of one message, in UTF-8 bytes.
 pub const MAX_TEXT: usize = 64 * 1024;
+/// Longest caption of an attachment: with its names, thumbnail and paths the body stays below [`MAX_BODY`].
+pub const MAX_CAPTION: usize = 32 * 1024;
 /// Largest event body as sent: the largest text, its CBOR frame, nonce and tag.
 pub const MAX_BODY: usize = MAX_TEXT + 1024;
 /// Most dependencies of a control event (DESIGN.md 4: the rest stay heads).
@@ -20,6 +22,27 @@ pub const MAX_CONTROL_DEPS: usize = 8;
 pub const MAX_CHAT_DEPS: usize = 4;
 /// Longest display name of a person or a room, in UTF-8 bytes.
 pub const MAX_NAME: usize = 128;
+/// Largest content that is begun to be fetched: a pebibyte, beyond any disk of a person. What is larger is
+/// a mistake or an attack, and arithmetic on sizes stays far from its end.
+pub const MAX_CONTENT: u64 = 1 << 50;
+/// Longest name of a file, in UTF-8 bytes: that of the common file systems.
+pub const MAX_FILE_NAME: usize = 255;
+/// Longest relative path of a file in a folder; below the 4096 of Linux with room for where it goes.
+pub const MAX_FILE_PATH: usize = 2048;
+/// Most files of a folder: its list then has 2 MiB. More travel as one archive.
+pub const MAX_FOLDER_FILES: usize = 64 * 1024;
+/// Contents that one question after who has them names, at most: it is a short frame.
+pub const MAX_HELD: usize = 200;
+/// Most components of such a path.
+pub const MAX_PATH_DEPTH: usize = 64;
+/// Longest media type: RFC 6838 allows 127 bytes on each side of the slash; real ones have below 80.
+pub const MAX_MEDIA_TYPE: usize = 127;
+/// Largest thumbnail inside an event. A picture of 256 pixels a side has near 8 KiB as JPEG.
+pub const MAX_THUMBNAIL: usize = 16 * 1024;
+/// Longest side of a picture in pixels, as an event may claim: that of the formats in use (JPEG).
+pub const MAX_PIXEL_SIDE: usize = 65_536;
+/// Largest thumbhash (its format ends at 25 bytes).
+pub const MAX_THUMBHASH: usize = 32;
 /// Longest topic of a room.
 pub const MAX_TOPIC: usize = 1024;
 /// Most headers of void events in one proof of a fork.

@@ -9,10 +9,10 @@
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
-use crate::id::{AccountId, EpochId, InviteKey, PeerId, RoomId};
+use crate::id::{AccountId, BlobId, EpochId, InviteKey, PeerId, RoomId};
 use crate::keys::{DeviceCert, DeviceKey, Domain, InviteSecret, KeyError, Sig, verify};
 use crate::limits::{
-    MAX_EPOCHS, MAX_NAME, MAX_PEER_ADDRS, MAX_SERVICE_NAME, MAX_SERVICES, MAX_TOPIC,
+    MAX_EPOCHS, MAX_HELD, MAX_NAME, MAX_PEER_ADDRS, MAX_SERVICE_NAME, MAX_SERVICES, MAX_TOPIC,
 };
 use crate::room::{Genesis, History, Role};
 use crate::sealed::SealedEpoch;
@@ -40,8 +40,13 @@ pub mod service {
     pub const KEYS: &str = "keys/1";
     /// Opens a direct room.
     pub const CONTACT: &str = "contact/1";
+    /// Tells a member which contents of a room are all here.
+    pub const HELD: &str = "held/1";
+    /// Tells who fetches a content who else does.
+    pub const FETCHERS: &str = "fetchers/1";
     /// All of them.
-    pub const BUILT_IN: [&str; 7] = [PING, PROFILE, LOOK, JOIN, SYNC, KEYS, CONTACT];
+    pub const BUILT_IN: [&str; 9] =
+        [PING, PROFILE, LOOK, JOIN, SYNC, KEYS, CONTACT, HELD, FETCHERS];
 }
 
 /// The first frame of a side, and its later updates.
@@ -459,6 +464,77 @@ impl KeysReply {
     /// [`WireError`].
     pub fn check(&self) -> Result<(), WireError> {
         wire::check_len("epochs", self.epochs.len(), MAX_EPOCHS)
+    }
+}
+
+/// The request of `held/1`: which of these contents of the room named in [`Open`] are all there.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct HeldRequest {
+    /// The contents.
+    #[n(0)]
+    pub blobs: Vec<BlobId>,
+}
+
+impl HeldRequest {
+    /// Checks the limits.
+    ///
+    /// # Errors
+    /// [`WireError`].
+    pub fn check(&self) -> Result<(), WireError> {
+        wire::check_len("contents", self.blobs.len(), MAX_HELD)
+    }
+}
+
+/// The reply of `held/1`.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct HeldReply {
+    /// Whether each of the contents that were asked about is there, in their order.
+    #[n(0)]
+    pub held: Vec<bool>,
+}
+
+impl HeldReply {
+    /// Checks the limits.
+    ///
+    /// # Errors
+    /// [`WireError`].
+    pub fn check(&self) -> Result<(), WireError> {
+        wire::check_len("contents", self.held.len(), MAX_HELD)
+    }
+}
+
+/// The request of `fetchers/1`: who else asked for this content lately.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct FetchersRequest {
+    /// The content.
+    #[n(0)]
+    pub blob: BlobId,
+}
+
+/// The reply of `fetchers/1`.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct FetchersReply {
+    /// Where they can be reached.
+    #[n(0)]
+    pub peers: Vec<PeerAddr>,
+}
+
+impl FetchersReply {
+    /// Checks the limits.
+    ///
+    /// # Errors
+    /// [`WireError`].
+    pub fn check(&self) -> Result<(), WireError> {
+        wire::check_len("addresses", self.peers.len(), MAX_PEER_ADDRS)?;
+        if self.peers.iter().all(PeerAddr::is_within_limits) {
+            Ok(())
+        } else {
+            Err(WireError::Malformed("an address beyond its limits".into()))
+        }
     }
 }
 

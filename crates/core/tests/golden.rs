@@ -134,6 +134,14 @@ fn every_vector_can_be_read() {
     reads::<proto::ContactRequest>("contact_request");
     reads::<proto::ContactReply>("contact_opened");
     reads::<proto::ContactReply>("contact_refused");
+    reads::<proto::HeldRequest>("held_request");
+    reads::<proto::HeldReply>("held_reply");
+    reads::<proto::FetchersRequest>("fetchers_request");
+    reads::<proto::FetchersReply>("fetchers_reply");
+    for name in ["chat_message", "chat_picture", "chat_folder"] {
+        let chat = Chat::from_bytes(&bytes(name)).expect(name);
+        assert_eq!(chat.to_bytes(), bytes(name), "{name}");
+    }
     reads::<proto::Gossip>("gossip_event");
     reads::<proto::Gossip>("gossip_hint");
     for name in ["summary", "have", "want", "want_newest", "run", "done", "peers"] {

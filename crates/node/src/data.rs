@@ -63,6 +63,24 @@ pub(crate) struct Config {
     /// What the database's file was told by at the last start: a copy is another file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) place: Option<String>,
+    /// Bytes of content a second that are given to others, and fetched, at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rate_up: Option<u64>,
+    /// See [`Self::rate_up`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rate_down: Option<u64>,
+    /// Bytes of the disk that pictures and files may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) quota: Option<u64>,
+    /// Whether copies are made of what few have, without being asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) replicate: Option<bool>,
+    /// How many devices are to have each attachment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) copies: Option<usize>,
+    /// Bytes of each room that are fetched for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) replicate_bytes: Option<u64>,
     /// Rooms in which a copied folder writes nothing before it has heard of its own logs.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(crate) unheard: BTreeSet<String>,
@@ -79,6 +97,12 @@ impl Default for Config {
             udp_port: None,
             http_port: None,
             place: None,
+            rate_up: None,
+            rate_down: None,
+            quota: None,
+            replicate: None,
+            copies: None,
+            replicate_bytes: None,
             unheard: BTreeSet::new(),
             other: serde_json::Map::new(),
         }
@@ -111,6 +135,11 @@ impl DataFolder {
     /// Returns where the database is.
     pub(crate) fn database(&self) -> PathBuf {
         self.path.join("ayni.db")
+    }
+
+    /// Returns the folder of pictures and files.
+    pub(crate) fn contents(&self) -> PathBuf {
+        self.path.join("content")
     }
 
     /// Checks that keys and database are both here, or both still to be made. Blocking.

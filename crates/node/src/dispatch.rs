@@ -6,7 +6,9 @@ use ayni_core::id::{PeerId, RoomId};
 use ayni_core::proto::{Hello, Open, Opened, PROTOCOL, ServiceDescriptor, service};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use iroh::endpoint::Connection;
 
+use crate::content;
 use crate::event::Event;
 use crate::inner::Inner;
 use crate::rooms::{contact, farewell, invite, keys, look, sync};
@@ -45,6 +47,11 @@ impl Handler for Dispatch {
         inner.rooms().iter().any(|room| room.is_shared_with(&inner, peer))
     }
 
+    fn content(&self, connection: Connection) -> BoxFuture<'static, ()> {
+        let Some(inner) = self.0.upgrade() else { return futures_util::future::ready(()).boxed() };
+        content::serve(inner, connection).boxed()
+    }
+
     fn open(&self, link: Link, open: Open, stream: Stream) -> BoxFuture<'static, ()> {
         let Some(inner) = self.0.upgrade() else { return futures_util::future::ready(()).boxed() };
         async move { inner.serve(link, open, stream).await }.boxed()
@@ -70,7 +77,7 @@ impl Inner {
 
     /// Whether a built-in service is for this peer: those of rooms are for peers that share one.
     fn offers(&self, name: &str, peer: &PeerId) -> bool {
-        let of_rooms = name == service::SYNC || name == service::KEYS;
+        let of_rooms = matches!(name, service::SYNC | service::KEYS | service::HELD);
         !of_rooms || self.rooms().iter().any(|room| room.is_shared_with(self, peer))
     }
 
@@ -116,6 +123,16 @@ impl Inner {
             (service::KEYS, Some(room)) => {
                 if accept(&mut stream).await {
                     keys::serve(self, room, peer, stream).await;
+                }
+            }
+            (service::HELD, Some(room)) => {
+                if accept(&mut stream).await {
+                    content::holders::serve(self, room, stream).await;
+                }
+            }
+            (service::FETCHERS, _) => {
+                if accept(&mut stream).await {
+                    content::fetchers::serve(self, peer, stream).await;
                 }
             }
             (name, _) => self.serve_user(name, &peer, stream).await,

@@ -51,6 +51,8 @@ pub enum Event {
         /// The account's name.
         name: String,
     },
+    /// A transfer began, ended, was paused, or goes on.
+    TransferChanged(u64),
     /// A peer connected.
     PeerUp(PeerId),
     /// A peer's last connection ended.

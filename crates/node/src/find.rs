@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ayni_core::id::{AccountId, InviteKey, PeerId, RoomId};
+use ayni_core::id::{AccountId, BlobId, EventId, InviteKey, PeerId, RoomId};
 use ayni_core::room::{Kind, MemberInfo};
 use ayni_core::ticket::Ticket;
 
@@ -170,6 +170,18 @@ fn named(inner: &Inner) -> BTreeMap<AccountId, BTreeSet<String>> {
         }
     }
     named
+}
+
+/// Finds a message with an attachment among those that may be meant.
+pub(crate) fn attachment(text: &str, candidates: BTreeSet<EventId>) -> Result<EventId> {
+    let candidates = candidates.into_iter().map(|id| (id, id.to_string(), vec![]));
+    choose("attachment", text, candidates)
+}
+
+/// Finds something that is shared, by its content or its name.
+pub(crate) fn share(text: &str, shares: impl Iterator<Item = (BlobId, String)>) -> Result<BlobId> {
+    let candidates = shares.map(|(blob, name)| (blob, blob.to_string(), vec![name]));
+    choose("share", text, candidates)
 }
 
 /// Chooses the one that `text` names: an exact name first, then the start of an id.

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::builder::Network;
+use crate::content::{self, Content};
 use crate::data::{Config, DataFolder, Keys};
 use crate::discovery::book::{Book, Source};
 use crate::discovery::mesh::Mesh;
@@ -50,6 +51,7 @@ pub(crate) struct Inner {
     pub(crate) mesh: Mesh,
     pub(crate) openings: contact::Openings,
     pub(crate) sealing: keys::Sealing,
+    pub(crate) content: Content,
     /// A peer may have come to belong to a room or an account, or not any more: what it may call
     /// depends on that.
     pub(crate) callers_changed: Notify,
@@ -102,6 +104,7 @@ impl Inner {
             mesh: Mesh::default(),
             openings: contact::Openings::default(),
             sealing: keys::Sealing::default(),
+            content: Content::default(),
             callers_changed: Notify::new(),
             started: Instant::now(),
             instance: u64::from_be_bytes(instance),
@@ -448,6 +451,9 @@ impl Inner {
             self.tell_live(&room.id(), Live::Publish(Box::new(event.clone())));
         }
         self.tell_messages(room, events);
+        if events.iter().any(|event| event.header().lane == Lane::Chat) {
+            self.content.arrivals.note(room.id());
+        }
         for effect in effects {
             self.after_effect(room, effect);
         }
@@ -494,6 +500,9 @@ impl Inner {
                 let name = room.member_name(account);
                 let removed = room.was_removed(account);
                 self.tell(Event::Left { room: room.id(), account: *account, name, removed });
+                if *account == self.keys.account.id() && !removed {
+                    self.tasks.spawn(content::access::leave(self.clone(), room.id()));
+                }
                 self.callers_changed.notify_one();
             }
             Effect::Epoch(_) => self.want_secrets(room),
@@ -537,6 +546,7 @@ impl Inner {
         }
         for room in self.rooms() {
             if room.is_shared_with(&self, &peer) {
+                self.content.arrivals.note_member(room.id());
                 self.tell_live(&room.id(), Live::Connected(peer));
                 contact::offer(self.clone(), room.clone(), link.clone()).await;
             }

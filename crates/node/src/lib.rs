@@ -22,6 +22,7 @@
 #[doc(hidden)]
 pub mod bench;
 mod builder;
+mod content;
 mod data;
 mod discovery;
 mod dispatch;
@@ -40,13 +41,16 @@ mod status;
 mod store;
 mod transport;
 
-pub use ayni_core::id::{AccountId, EventId, InviteKey, PeerId, RoomId};
+pub use ayni_core::attachment::{Attachment, Picture};
+pub use ayni_core::file_name::deceives;
+pub use ayni_core::id::{AccountId, BlobId, EventId, InviteKey, PeerId, RoomId};
 pub use ayni_core::limits;
 pub use ayni_core::room::{History, Role, Setting, UnknownRole};
 pub use ayni_core::ticket::Ticket;
 pub use builder::{Builder, Network, data_folder};
+pub use content::model::*;
+pub use content::{ContentReader, Existing, Fetching, Replication, Target};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, EventStream};
 pub use model::*;
-pub use name::deceives;
 pub use node::{Node, Who};

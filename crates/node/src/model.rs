@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ayni_core::attachment::Attachment;
 use ayni_core::id::{AccountId, EventId, InviteKey, PeerId, RoomId};
 use ayni_core::room::{History, Role};
 
@@ -109,6 +110,8 @@ pub struct RoomSettings {
 pub enum MessageKind {
     /// Something that a person said.
     Message,
+    /// A picture, a file or a folder, perhaps with something said.
+    Attachment,
     /// A kind that this version does not know: from a newer version.
     Unknown,
     /// The body is not readable here (its key has not arrived).
@@ -132,8 +135,10 @@ pub struct Message {
     pub time_ms: u64,
     /// What it is.
     pub kind: MessageKind,
-    /// The text; empty where the kind has none.
+    /// The text, of an attachment its caption; empty where there is none.
     pub text: String,
+    /// What is attached, as its author says; the name is clean.
+    pub attachment: Option<Box<Attachment>>,
     /// Whether this node wrote it.
     pub mine: bool,
 }

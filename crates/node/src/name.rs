@@ -1,27 +1,9 @@
 //! Names of people and rooms, as this node gives them.
 
+use ayni_core::file_name::deceives;
 use ayni_core::limits::MAX_NAME;
 
 use crate::error::{Error, Result};
-
-/// Whether a character is obeyed instead of shown: a control, or one that reorders or hides what is
-/// around it (Unicode Technical Report 36). Whoever shows a text of others makes these visible.
-///
-/// U+200C and U+200D are not among them: scripts and emoji need these.
-pub fn deceives(c: char) -> bool {
-    c.is_control()
-        || matches!(
-            c,
-            '\u{ad}'
-                | '\u{61c}'
-                | '\u{200b}'
-                | '\u{200e}'..='\u{200f}'
-                | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}'
-                | '\u{feff}'
-                | '\u{e0000}'..='\u{e007f}'
-        )
-}
 
 /// Returns the name without spaces around it.
 ///

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 
 use crate::builder::Builder;
+use crate::content;
 use crate::error::{Error, Result};
 use crate::event::{Event, EventStream};
 use crate::inner::Inner;
@@ -142,7 +143,7 @@ impl Node {
         standing::explain(&self.inner, room, act, error)
     }
 
-    fn handle(&self, room: RoomId) -> Result<Arc<RoomHandle>> {
+    pub(crate) fn handle(&self, room: RoomId) -> Result<Arc<RoomHandle>> {
         self.inner
             .room(&room)
             .ok_or_else(|| Error::NotFound(format!("there is no room {} here", room.short())))
@@ -178,14 +179,16 @@ impl Node {
         join::join(&self.inner, ticket, wait).await
     }
 
-    /// Leaves a room. What was said there stays readable here.
+    /// Leaves a room. What was said there stays readable here; pictures and files of the room are
+    /// deleted by and by, but for those that are pinned or here for something else too.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Denied`] when this account is not a member.
     pub async fn leave(&self, room: RoomId) -> Result<()> {
         let room = self.handle(room)?;
         let left = govern::author(&self.inner, &room, Room::author_leave).await.map(drop);
-        left.map_err(|error| self.explain(&room, Act::Leave, error))
+        left.map_err(|error| self.explain(&room, Act::Leave, error))?;
+        content::access::left(&self.inner, room.id()).await
     }
 
     /// Returns the members of a room, in the order of their ids.
@@ -548,6 +551,7 @@ impl Node {
         }
         inner.tasks.close();
         let _ = tokio::time::timeout(STOP, inner.tasks.wait()).await;
+        let _ = tokio::time::timeout(STOP, inner.content.close()).await;
         inner.store.close().await;
         inner.tell(Event::Closed);
     }

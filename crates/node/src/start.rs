@@ -7,6 +7,7 @@ use ayni_core::ticket::Ticket;
 use iroh_gossip::net::Gossip;
 
 use crate::builder::{Builder, Network, data_folder};
+use crate::content;
 use crate::data::{Config, DataFolder};
 use crate::discovery::{lan, mesh, wake};
 use crate::dispatch::Dispatch;
@@ -87,6 +88,7 @@ async fn restore(inner: &Arc<Inner>) -> Result<()> {
             tracing::warn!("secrets of earlier epochs could not be kept: {error}");
         }
     }
+    content::restore(inner).await?;
     let place = tip::place_of(&inner.folder.database());
     if inner.config().place != place {
         tip::note_copy(inner, place).await?;
@@ -118,6 +120,7 @@ async fn go_online(inner: &Arc<Inner>) -> Result<()> {
     if let Some(heard) = heard {
         inner.tasks.spawn(stop().run_until_cancelled_owned(lan::run(inner.clone(), heard)));
     }
+    content::go_online(inner);
     resume_joins(inner).await
 }
 

@@ -5,14 +5,20 @@
 //! gain keys, so a client ignores those that it does not know.
 
 mod convert;
+mod files;
 mod rooms;
+mod shares;
+mod storage;
 
 use std::net::SocketAddr;
 
 use ayni::{AccountId, EventId, PeerId, RoomId};
 use serde::{Deserialize, Serialize};
 
+pub use files::*;
 pub use rooms::*;
+pub use shares::*;
+pub use storage::*;
 
 /// Time that an invitation lasts where nothing else was said: seven days, in seconds.
 pub const INVITE_EXPIRES_S: u64 = 7 * 24 * 60 * 60;
@@ -90,8 +96,11 @@ pub struct Message {
     pub time: u64,
     /// What it is.
     pub kind: MessageKind,
-    /// The text; empty where the kind has none.
+    /// The text, of an attachment its caption; empty where there is none.
     pub text: String,
+    /// What comes with it, where the kind is an attachment.
+    #[serde(default)]
+    pub attachment: Option<Box<Attachment>>,
 }
 
 /// The first line of what `GET /api/v1/search` answers; the others are messages.
@@ -117,6 +126,8 @@ pub struct FoundMessage {
 pub enum MessageKind {
     /// Something that a person said.
     Message,
+    /// A picture, a file or a folder, perhaps with something said.
+    Attachment,
     /// The body cannot be read here: its key has not arrived.
     Locked,
     /// From a newer version.
@@ -199,6 +210,12 @@ pub struct Status {
     pub joining: usize,
     /// Events stored, of all rooms.
     pub events: u64,
+    /// Bytes of contents that were given to others since start.
+    #[serde(default)]
+    pub given: u64,
+    /// Bytes of contents that came from others since start.
+    #[serde(default)]
+    pub taken: u64,
     /// Seconds since start.
     pub uptime_s: u64,
 }
@@ -269,6 +286,11 @@ pub enum Event {
         /// The account's name.
         name: String,
     },
+    /// A transfer began, ended, was paused, or goes on; how far it is tells `/api/v1/progress`.
+    Transfer {
+        /// Its number.
+        id: u64,
+    },
     /// A peer connected.
     PeerUp {
         /// The peer.
@@ -333,6 +355,9 @@ pub struct Address {
     pub pid: u32,
     /// The file that has the bearer token; if relative, to the data folder.
     pub token_file: String,
+    /// Whether the node lasts as long as some command, and not until it is stopped.
+    #[serde(default)]
+    pub passing: bool,
 }
 
 /// The empty reply `{}`.

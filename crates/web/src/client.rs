@@ -6,9 +6,12 @@
 
 mod connect;
 mod error;
+mod files;
 mod http;
 mod routes;
+mod shares;
 mod socket;
+mod storage;
 mod stream;
 
 use std::fmt;
@@ -23,6 +26,7 @@ use http::Http;
 
 use crate::api::FoundMessage;
 pub use error::{ClientError, Result};
+pub use files::path_text;
 pub use socket::{Forwarding, ProvideOptions, Providing, ServiceCall};
 
 /// Values as they arrive; ends after the first error, or when the node ends it.
@@ -48,6 +52,23 @@ pub struct Client {
     addr: SocketAddr,
     token: Arc<str>,
     http: Http,
+    /// Whether messages are asked for with the thumbnails of their pictures.
+    thumbnails: bool,
+    /// Whether the node lasts only as long as some command.
+    passing: bool,
+}
+
+impl Client {
+    /// Returns a client that asks for messages with the thumbnails of their pictures, or without.
+    #[must_use]
+    pub fn with_thumbnails(self, thumbnails: bool) -> Self {
+        Self { thumbnails, ..self }
+    }
+
+    /// Whether the node was started by some command, and ends with it.
+    pub fn is_passing(&self) -> bool {
+        self.passing
+    }
 }
 
 impl fmt::Debug for Client {

@@ -40,7 +40,7 @@ impl Local {
 
     async fn serve(node: &Node, http: SocketAddr) -> ayni::Result<Server> {
         let publish = !node.status().await?.offline;
-        serve(node.clone(), ServeOptions { http, publish }).await
+        serve(node.clone(), ServeOptions { http, publish, passing: true }).await
     }
 
     /// Stops the API, then the node; returns when the folder is unlocked.

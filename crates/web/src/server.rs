@@ -15,15 +15,19 @@ mod accept;
 mod events;
 mod extract;
 mod failure;
+mod files;
 mod folder;
 mod guard;
 mod history;
 mod page;
 mod params;
+mod progress;
 mod provide;
 mod routes;
 mod search;
+mod shares;
 mod socket;
+mod storage;
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -53,12 +57,15 @@ pub struct ServeOptions {
     pub http: SocketAddr,
     /// Whether commands find this node through its data folder.
     pub publish: bool,
+    /// Whether the node lasts only as long as some command, which those who find it are told.
+    pub passing: bool,
 }
 
 impl Default for ServeOptions {
     /// Any free port, found by other commands.
     fn default() -> Self {
-        Self { http: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), publish: true }
+        let http = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self { http, publish: true, passing: false }
     }
 }
 
@@ -99,7 +106,8 @@ pub async fn serve(node: Node, options: ServeOptions) -> ayni::Result<Server> {
         source,
     })?;
     let token = Token::open(node.data())?;
-    let published = options.publish.then(|| Published::write(node.data(), addr)).transpose()?;
+    let publish = || Published::write(node.data(), addr, options.passing);
+    let published = options.publish.then(publish).transpose()?;
     let app = Arc::new(App {
         node,
         token,

@@ -1,16 +1,19 @@
 //! The JSON text of every shape: keys are only ever added.
 
-use ayni::{AccountId, EventId, InviteKey, PeerId, Role, RoomId};
+use ayni::{AccountId, BlobId, EventId, InviteKey, PeerId, Role, RoomId};
 use ayni_web::api::{
-    Address, Direct, Done, ErrorCode, ErrorDetail, Event, Failure, Finding, FoundMessage, GiveRole,
-    History, Id, Invitation, Invite, Join, Look, Member, Message, MessageKind, Named, Peer,
-    PeerPath, Person, Posted, PostedDirect, PostedRoom, Remove, Revoke, Room, RoomDetails,
-    RoomKind, RoomRef, Searched, Service, Setting, Standing, Status, Text, Ticket,
+    Address, Attach, Attached, Attachment, Direct, Done, ErrorCode, ErrorDetail, Event, Existing,
+    Failure, Fetch, File, Finding, FoundMessage, Get, GiveRole, Here, History, Id, Invitation,
+    Invite, Join, LastCopy, Limits, Look, Member, Message, MessageKind, Named, Peer, PeerPath,
+    Person, Pin, Posted, PostedDirect, PostedRoom, Priority, Remove, Replication, Revoke, Room,
+    RoomDetails, RoomKind, RoomRef, Searched, Service, SetBytes, SetLimit, SetPriority, Setting,
+    Share, SharePaths, Shared, Standing, Status, Storage, Text, Ticket, Transfer, TransferState,
+    Unshare, Unshared,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Ids in the expected texts: `P` a peer, `A` an account, `R` a room, `E` an event, `I` an invite.
+/// Ids in the expected texts: `P` a peer, `A` an account, `R` a room, `E` an event, `I` an invite, `B` a content.
 fn ids(text: &str) -> String {
     let id = |digits: &str| format!("\"{}\"", digits.repeat(32));
     text.replace("\"P\"", &id("0a"))
@@ -18,6 +21,7 @@ fn ids(text: &str) -> String {
         .replace("\"R\"", &id("0c"))
         .replace("\"E\"", &id("0d"))
         .replace("\"I\"", &id("0e"))
+        .replace("\"B\"", &id("0f"))
 }
 
 const PEER: PeerId = PeerId([0x0a; 32]);
@@ -25,6 +29,7 @@ const ACCOUNT: AccountId = AccountId([0x0b; 32]);
 const ROOM: RoomId = RoomId([0x0c; 32]);
 const EVENT: EventId = EventId([0x0d; 32]);
 const INVITE: InviteKey = InviteKey([0x0e; 32]);
+const BLOB: BlobId = BlobId([0x0f; 32]);
 
 /// Asserts the text, and that reading it gives the value back.
 #[track_caller]
@@ -47,10 +52,11 @@ fn message() -> Message {
         time: 1_700_000_000_123,
         kind: MessageKind::Message,
         text: "hello".into(),
+        attachment: None,
     }
 }
 
-const MESSAGE: &str = r#"{"event":"E","room":"R","author":"A","device":"P","name":"Rosa","time":1700000000123,"kind":"message","text":"hello"}"#;
+const MESSAGE: &str = r#"{"event":"E","room":"R","author":"A","device":"P","name":"Rosa","time":1700000000123,"kind":"message","text":"hello","attachment":null}"#;
 
 #[test]
 fn who_a_node_is() {
@@ -143,10 +149,166 @@ fn messages() {
     let line = MESSAGE.replace('}', r#","room_name":"den"}"#);
     golden(&found, &line);
     golden(&Searched { behind: 3 }, r#"{"behind":3}"#);
+    golden(&MessageKind::Attachment, r#""attachment""#);
     golden(&MessageKind::Unknown, r#""unknown""#);
     golden(&MessageKind::Locked, r#""locked""#);
     let newer: MessageKind = serde_json::from_str(r#""poll""#).expect("kept");
     assert_eq!(newer, MessageKind::Unknown);
+}
+
+fn attachment() -> Attachment {
+    Attachment {
+        blob: BLOB,
+        size: 1234,
+        name: "beach.png".into(),
+        media_type: "image/png".into(),
+        files: None,
+        width: Some(640),
+        height: Some(480),
+        thumbhash: Some("YWJj".into()),
+        thumbnail: None,
+    }
+}
+
+const ATTACHMENT: &str = r#""blob":"B","size":1234,"name":"beach.png","media_type":"image/png","files":null,"width":640,"height":480,"thumbhash":"YWJj","thumbnail":null"#;
+
+#[test]
+fn pictures_and_files() {
+    golden(&attachment(), &format!("{{{ATTACHMENT}}}"));
+    let folder = Attachment {
+        media_type: String::new(),
+        files: Some(3),
+        width: None,
+        height: None,
+        thumbhash: None,
+        thumbnail: Some("YWJj".into()),
+        ..attachment()
+    };
+    golden(
+        &folder,
+        r#"{"blob":"B","size":1234,"name":"beach.png","media_type":"","files":3,"width":null,"height":null,"thumbhash":null,"thumbnail":"YWJj"}"#,
+    );
+    let kind = MessageKind::Attachment;
+    let shown = Message { kind, attachment: Some(Box::new(attachment())), ..message() };
+    let text = MESSAGE.replace(r#""kind":"message""#, r#""kind":"attachment""#);
+    golden(&shown, &text.replace("null}", &format!("{{{ATTACHMENT}}}}}")));
+    golden(
+        &File {
+            event: EVENT,
+            author: ACCOUNT,
+            time: 1,
+            text: "at the sea".into(),
+            attachment: attachment(),
+            held_by: 2,
+            here: Here::Part,
+            pinned: false,
+        },
+        &format!(
+            r#"{{"event":"E","author":"A","time":1,"text":"at the sea",{ATTACHMENT},"held_by":2,"here":"part","pinned":false}}"#
+        ),
+    );
+    for (here, name) in [(Here::Whole, "whole"), (Here::None, "none"), (Here::Changed, "changed")] {
+        golden(&here, &format!("\"{name}\""));
+    }
+    golden(&Attached { event: EVENT, blob: BLOB, size: 5 }, r#"{"event":"E","blob":"B","size":5}"#);
+}
+
+#[test]
+fn transfers() {
+    let transfer = Transfer {
+        id: 3,
+        blob: BLOB,
+        name: "beach.png".into(),
+        bytes: 5,
+        size: Some(10),
+        rate: 2,
+        eta_s: Some(3),
+        peers: 1,
+        state: TransferState::Running,
+        priority: Priority::Normal,
+        error: None,
+        room: Some(ROOM),
+        event: Some(EVENT),
+        twice: 0,
+        path: None,
+    };
+    golden(
+        &transfer,
+        r#"{"id":3,"blob":"B","name":"beach.png","bytes":5,"size":10,"rate":2,"eta_s":3,"peers":1,"state":"running","priority":"normal","error":null,"room":"R","event":"E","twice":0,"path":null}"#,
+    );
+    let failed = Transfer {
+        size: None,
+        eta_s: None,
+        state: TransferState::Failed,
+        error: Some(ErrorDetail { code: ErrorCode::Denied, message: "so it is".into() }),
+        room: None,
+        event: None,
+        path: Some("/a/b".into()),
+        ..transfer
+    };
+    golden(
+        &failed,
+        r#"{"id":3,"blob":"B","name":"beach.png","bytes":5,"size":null,"rate":2,"eta_s":null,"peers":1,"state":"failed","priority":"normal","error":{"code":"denied","message":"so it is"},"room":null,"event":null,"twice":0,"path":"/a/b"}"#,
+    );
+    for (state, name) in [
+        (TransferState::Waiting, "waiting"),
+        (TransferState::Paused, "paused"),
+        (TransferState::Done, "done"),
+        (TransferState::Cancelled, "cancelled"),
+    ] {
+        golden(&state, &format!("\"{name}\""));
+    }
+    let copy = LastCopy { room: None, blob: BLOB, bytes: 5, relied_on: false };
+    let replication = Replication { agrees: true, copies: 3, room_bytes: 9 };
+    golden(
+        &Storage {
+            quota: Some(10),
+            bytes: 1,
+            contents: 2,
+            pinned: 3,
+            posted: 4,
+            fetched: 5,
+            by_itself: 6,
+            last_copies: vec![copy],
+            replication,
+        },
+        r#"{"quota":10,"bytes":1,"contents":2,"pinned":3,"posted":4,"fetched":5,"by_itself":6,"last_copies":[{"room":null,"blob":"B","bytes":5,"relied_on":false}],"replication":{"agrees":true,"copies":3,"room_bytes":9}}"#,
+    );
+    golden(&SetBytes { bytes: None }, r#"{"bytes":null}"#);
+    golden(&Pin { event: "0d0d".into() }, r#"{"event":"0d0d"}"#);
+    golden(&SetPriority { priority: Priority::High }, r#"{"priority":"high"}"#);
+    golden(&Priority::Low, "\"low\"");
+    golden(&SetLimit { down: Some(5) }, r#"{"down":5}"#);
+    golden(&Limits { up: None, down: Some(5) }, r#"{"up":null,"down":5}"#);
+    golden(
+        &Attach { path: "/a".into(), text: "x".into(), keep_metadata: true, copy: false },
+        r#"{"path":"/a","text":"x","keep_metadata":true,"copy":false}"#,
+    );
+    let fetch = Fetch { event: "0d0d".into(), path: Some("/a".into()), existing: Existing::Skip };
+    golden(&fetch, r#"{"event":"0d0d","path":"/a","existing":"skip"}"#);
+    let named = [Existing::Refuse, Existing::Overwrite, Existing::Rename];
+    for (existing, name) in named.iter().zip(["refuse", "overwrite", "rename"]) {
+        golden(existing, &format!("\"{name}\""));
+    }
+    golden(
+        &Shared { ticket: "blobx".into(), blob: BLOB, size: 5 },
+        r#"{"ticket":"blobx","blob":"B","size":5}"#,
+    );
+    golden(
+        &Share { blob: BLOB, name: "a".into(), since: 6, ticket: "blobx".into() },
+        r#"{"blob":"B","name":"a","since":6,"ticket":"blobx"}"#,
+    );
+    golden(&SharePaths { paths: vec!["/a".into()], copy: true }, r#"{"paths":["/a"],"copy":true}"#);
+    golden(&Unshare { share: "x".into() }, r#"{"share":"x"}"#);
+    golden(&Unshared { blob: BLOB }, r#"{"blob":"B"}"#);
+    golden(
+        &Get { ticket: "blobx".into(), path: Some("/a".into()), existing: Existing::Skip },
+        r#"{"ticket":"blobx","path":"/a","existing":"skip"}"#,
+    );
+    let plain: Fetch = serde_json::from_str(r#"{"event":"x"}"#).expect("all else has a default");
+    assert_eq!((plain.path, plain.existing), (None, Existing::Refuse));
+    let newer: TransferState = serde_json::from_str(r#""verifying""#).expect("kept");
+    assert_eq!(newer, TransferState::Unknown);
 }
 
 #[test]
@@ -207,9 +369,11 @@ fn services_status_and_doctor() {
             rooms: 2,
             joining: 3,
             events: 4,
+            given: 6,
+            taken: 7,
             uptime_s: 5,
         },
-        r#"{"peer_id":"P","account_id":"A","name":"Rosa","version":"0.1.0","pid":7,"data":"/data","http":"http://127.0.0.1:8","network":"loopback","offline":false,"bound":["127.0.0.1:9"],"addresses":[],"connected":1,"rooms":2,"joining":3,"events":4,"uptime_s":5}"#,
+        r#"{"peer_id":"P","account_id":"A","name":"Rosa","version":"0.1.0","pid":7,"data":"/data","http":"http://127.0.0.1:8","network":"loopback","offline":false,"bound":["127.0.0.1:9"],"addresses":[],"connected":1,"rooms":2,"joining":3,"events":4,"given":6,"taken":7,"uptime_s":5}"#,
     );
     golden(
         &Finding { ok: None, what: "relay".into(), detail: "none in use".into() },
@@ -239,6 +403,7 @@ fn events() {
         &Event::Forked { room: ROOM, device: PEER, account_id: ACCOUNT, name: name() },
         r#"{"type":"forked","room":"R","device":"P","account_id":"A","name":"Rosa"}"#,
     );
+    golden(&Event::Transfer { id: 3 }, r#"{"type":"transfer","id":3}"#);
     golden(&Event::PeerUp { peer_id: PEER }, r#"{"type":"peer_up","peer_id":"P"}"#);
     golden(&Event::PeerDown { peer_id: PEER }, r#"{"type":"peer_down","peer_id":"P"}"#);
     golden(&Event::Lagged { missed: 9 }, r#"{"type":"lagged","missed":9}"#);
@@ -255,6 +420,8 @@ fn what_an_older_node_did_not_tell_has_a_meaning() {
         r#"{"room":"R","name":"den","members":3,"unread":2,"standing":"joined","role":"member"}"#;
     let room: Room = serde_json::from_str(&ids(room)).expect("kept");
     assert!(!room.frozen);
+    let message = MESSAGE.replace(r#","attachment":null"#, "");
+    assert_eq!(serde_json::from_str::<Message>(&ids(&message)).expect("kept"), self::message());
 }
 
 #[test]
@@ -315,7 +482,14 @@ fn what_a_request_leaves_out_has_a_default_and_what_it_mistypes_is_refused() {
 #[test]
 fn where_a_node_is() {
     golden(
-        &Address { http: "http://127.0.0.1:8".into(), pid: 7, token_file: "/data/token".into() },
-        r#"{"http":"http://127.0.0.1:8","pid":7,"token_file":"/data/token"}"#,
+        &Address {
+            http: "http://127.0.0.1:8".into(),
+            pid: 7,
+            token_file: "/data/token".into(),
+            passing: true,
+        },
+        r#"{"http":"http://127.0.0.1:8","pid":7,"token_file":"/data/token","passing":true}"#,
     );
+    let older = r#"{"http":"http://127.0.0.1:8","pid":7,"token_file":"/data/token"}"#;
+    assert!(!serde_json::from_str::<Address>(older).expect("read").passing);
 }

@@ -16,6 +16,11 @@ fn builder(folder: &Path) -> Builder {
     Node::builder().data(folder).network(Network::Loopback)
 }
 
+/// Served for who knows the address.
+fn private() -> ServeOptions {
+    ServeOptions { publish: false, ..ServeOptions::default() }
+}
+
 #[tokio::test]
 async fn a_served_folder_is_found_until_the_server_stops() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -29,6 +34,7 @@ async fn a_served_folder_is_found_until_the_server_stops() {
 
     let found = Client::connect(folder.path()).await.expect("readable").expect("served");
     assert_eq!(found.addr(), local.client.addr());
+    assert!(found.is_passing(), "it ends with its command");
     assert_eq!(found.id().await, local.client.id().await);
     local.stop().await;
 
@@ -63,7 +69,7 @@ async fn a_wrong_token_file_is_not_this_nodes_api() {
 async fn a_port_in_use_is_one_clear_sentence() {
     let api = Api::start().await;
     let http = api.server.addr;
-    let error = serve(api.node.clone(), ServeOptions { http, publish: false }).await;
+    let error = serve(api.node.clone(), ServeOptions { http, ..private() }).await;
     let error = error.expect_err("the port is taken");
     let sentence =
         format!("port {} on 127.0.0.1 is in use: choose another with --http", http.port());
@@ -77,7 +83,7 @@ async fn a_port_in_use_is_one_clear_sentence() {
 async fn only_the_loopback_address_is_served() {
     let api = Api::start().await;
     for http in [SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), ([127, 0, 0, 2], 0).into()] {
-        let options = ServeOptions { http, publish: false };
+        let options = ServeOptions { http, ..private() };
         let error = serve(api.node.clone(), options).await.expect_err("refused");
         assert_eq!(error.kind(), ayni::ErrorKind::Invalid);
     }

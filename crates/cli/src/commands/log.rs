@@ -16,12 +16,37 @@ use crate::timeline::{Follower, Printer, Update};
 /// for every single one while many come.
 const READ_AFTER: Duration = Duration::from_secs(1);
 
+/// Prints the newest messages of a room, and goes on with what comes where that is wanted.
+pub(crate) async fn log(
+    session: &mut Session,
+    room: &str,
+    limit: usize,
+    thumbnails: bool,
+    is_followed: bool,
+) -> anyhow::Result<()> {
+    if thumbnails && !session.out.is_json() {
+        let told = "--thumbnails is for --json: a line of text shows no picture";
+        return Err(failure(Code::Invalid, told));
+    }
+    if is_followed {
+        follow(session, room, limit, thumbnails).await
+    } else {
+        newest(session, room, limit, thumbnails).await
+    }
+}
+
 /// Prints the newest messages, as they come out of the store.
-pub(crate) async fn log(session: &mut Session, room: &str, limit: usize) -> anyhow::Result<()> {
+async fn newest(
+    session: &mut Session,
+    room: &str,
+    limit: usize,
+    thumbnails: bool,
+) -> anyhow::Result<()> {
     session
         .with_node(Need::Folder, async |node, out| {
-            let room = node.client.room(room).await?;
-            let mut messages = node.client.messages(&room.room.to_string(), limit, true).await?;
+            let client = node.client.clone().with_thumbnails(thumbnails);
+            let room = client.room(room).await?;
+            let mut messages = client.messages(&room.room.to_string(), limit, true).await?;
             let mut printer = Printer::default();
             while let Some(message) = messages.next().await {
                 print(&message?, &mut printer, out)?;
@@ -34,15 +59,21 @@ pub(crate) async fn log(session: &mut Session, room: &str, limit: usize) -> anyh
 }
 
 /// Prints the newest messages and then what comes, each once, until stopped.
-pub(crate) async fn follow(session: &mut Session, room: &str, limit: usize) -> anyhow::Result<()> {
+async fn follow(
+    session: &mut Session,
+    room: &str,
+    limit: usize,
+    thumbnails: bool,
+) -> anyhow::Result<()> {
     session
         .until_stopped(Need::Network, async |node, out| {
-            let room = node.client.room(room).await?;
-            let me = node.client.id().await?;
-            let (mut follower, history) = Follower::start(&node.client, room.room, limit).await?;
+            let client = node.client.clone().with_thumbnails(thumbnails);
+            let room = client.room(room).await?;
+            let me = client.id().await?;
+            let (mut follower, history) = Follower::start(&client, room.room, limit).await?;
             let id = room.room.to_string();
             // Looked at again: what happened before the follower began is no news to it.
-            let room = node.client.room(&id).await?;
+            let room = client.room(&id).await?;
             let mut printer = Printer::default();
             for message in history {
                 print(&message, &mut printer, out)?;
@@ -61,7 +92,7 @@ pub(crate) async fn follow(session: &mut Session, room: &str, limit: usize) -> a
                             read_at = Some(Instant::now() + READ_AFTER);
                         }
                         Some(Update::Left { account, .. }) if account == me.account_id => {
-                            note_standing(&node.client.room(&id).await?);
+                            note_standing(&client.room(&id).await?);
                         }
                         Some(Update::ShutOut { device, name }) => {
                             let mine = device == me.peer_id;
@@ -71,7 +102,7 @@ pub(crate) async fn follow(session: &mut Session, room: &str, limit: usize) -> a
                     },
                     () = tokio::time::sleep_until(idle), if read_at.is_some() => {
                         read_at = None;
-                        node.client.mark_read(&id).await?;
+                        client.mark_read(&id).await?;
                     }
                 }
             }

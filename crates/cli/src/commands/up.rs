@@ -88,7 +88,7 @@ async fn serve(session: &mut Session, node: &Node, options: &Up) -> anyhow::Resu
 /// Serves where it was asked to, else on the folder's own port, which is chosen at the first start.
 async fn listen(node: &Node, asked: Option<SocketAddr>) -> anyhow::Result<Server> {
     let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let options = |http| ServeOptions { http, publish: true };
+    let options = |http| ServeOptions { http, ..ServeOptions::default() };
     if let Some(http) = asked.or(node.http_port().map(at)) {
         return Ok(ayni_web::serve(node.clone(), options(http)).await?);
     }

@@ -6,6 +6,9 @@
 #![allow(dead_code, unreachable_pub)] // each test binary uses a part of it
 
 pub mod api;
+pub mod lab;
+#[path = "../../../web/tests/common/png.rs"]
+pub mod png;
 pub mod talk;
 #[cfg(target_os = "linux")]
 pub mod terminal;

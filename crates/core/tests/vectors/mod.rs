@@ -4,18 +4,19 @@
 //! [`START`]; so a reader of `docs/wire.md` can make them again.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use ayni_core::attachment::{Attachment, Picture};
 use ayni_core::chat::Chat;
 use ayni_core::clock::Hlc;
 use ayni_core::epoch::EpochSecret;
 use ayni_core::event::{Event, Header, RawEvent, VERSION};
 use ayni_core::frame;
-use ayni_core::id::{AccountId, EpochId, EventId, PeerId, RoomId};
+use ayni_core::id::{AccountId, BlobId, EpochId, EventId, PeerId, RoomId};
 use ayni_core::keys::{AccountKey, Bytes32, DeviceCert, DeviceKey, InviteSecret};
 use ayni_core::log::{Lane, LogId};
 use ayni_core::proto::{
-    Admission, ContactReply, ContactRequest, Gossip, Hello, Invitation, JoinClaim, JoinReply,
-    JoinRequest, KeysReply, KeysRequest, LookReply, Open, Opened, PROTOCOL, Profile, ReplyHead,
-    ServiceDescriptor, service,
+    Admission, ContactReply, ContactRequest, FetchersReply, FetchersRequest, Gossip, HeldReply,
+    HeldRequest, Hello, Invitation, JoinClaim, JoinReply, JoinRequest, KeysReply, KeysRequest,
+    LookReply, Open, Opened, PROTOCOL, Profile, ReplyHead, ServiceDescriptor, service,
 };
 use ayni_core::room::{
     Admit, Control, Cut, EpochBody, Fork, Genesis, GenesisBody, Grant, History, Introduced, Invite,
@@ -85,6 +86,33 @@ fn invitation() -> Invitation {
         members: 4,
         role: Role::Member,
         history: History::FromStart,
+    }
+}
+
+fn picture() -> Attachment {
+    Attachment {
+        blob: BlobId([16; 32]),
+        size: 300_000,
+        name: "sea.jpg".into(),
+        media_type: "image/jpeg".into(),
+        files: None,
+        picture: Some(Picture {
+            width: 1600,
+            height: 1200,
+            thumbhash: vec![17; 5],
+            thumbnail: vec![18; 6],
+        }),
+    }
+}
+
+fn folder() -> Attachment {
+    Attachment {
+        blob: BlobId([19; 32]),
+        size: 5_000_000_000,
+        name: "trip".into(),
+        media_type: String::new(),
+        files: Some(40),
+        picture: None,
     }
 }
 
@@ -188,6 +216,8 @@ fn events() -> Vec<Vector> {
         ("header_chat_id", chat.id().0.to_vec()),
         ("associated_data", chat.header().associated_data()),
         ("chat_message", Chat::Message("hello".into()).to_bytes()),
+        ("chat_picture", Chat::Attachment(Box::new(picture()), "at sea".into()).to_bytes()),
+        ("chat_folder", Chat::Attachment(Box::new(folder()), String::new()).to_bytes()),
         ("chat_sealed", chat.body().expect("its own").to_vec()),
         ("event", wire::encode(&chat.to_raw())),
         ("event_withheld", wire::encode(&withheld)),
@@ -315,6 +345,10 @@ fn services() -> Vec<Vector> {
         ("contact_request", wire::encode(&ContactRequest { profile })),
         ("contact_opened", wire::encode(&ContactReply::Opened)),
         ("contact_refused", wire::encode(&ContactReply::Refused)),
+        ("held_request", wire::encode(&HeldRequest { blobs: vec![picture().blob, folder().blob] })),
+        ("held_reply", wire::encode(&HeldReply { held: vec![true, false] })),
+        ("fetchers_request", wire::encode(&FetchersRequest { blob: folder().blob })),
+        ("fetchers_reply", wire::encode(&FetchersReply { peers: vec![address()] })),
         ("gossip_event", wire::encode(&Gossip::Event(control_event().to_raw()))),
         ("gossip_hint", wire::encode(&Gossip::Hint(vec![14; 4].into()))),
     ]

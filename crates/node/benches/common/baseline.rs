@@ -26,7 +26,7 @@ pub struct Echo {
 impl Echo {
     /// Connects.
     pub async fn connect() -> Result<Self> {
-        let (near, far) = (endpoint().await?, endpoint().await?);
+        let (near, far) = (endpoint(ALPN).await?, endpoint(ALPN).await?);
         let sockets = far.bound_sockets().into_iter().map(TransportAddr::Ip);
         let address = EndpointAddr::from_parts(far.id(), sockets);
         let serving = far.clone();
@@ -56,7 +56,7 @@ impl Echo {
 /// Sends so many bytes on one stream between two endpoints of this process; returns how long it took
 /// until all had come.
 pub async fn stream(bytes: u64) -> Result<Duration> {
-    let (near, far) = (endpoint().await?, endpoint().await?);
+    let (near, far) = (endpoint(ALPN).await?, endpoint(ALPN).await?);
     let sockets = far.bound_sockets().into_iter().map(TransportAddr::Ip);
     let address = EndpointAddr::from_parts(far.id(), sockets);
     let serving = far.clone();
@@ -110,9 +110,10 @@ pub fn insert(from: &Path, to: &Path, batch: usize) -> Result<Duration> {
     Ok(start.elapsed())
 }
 
-async fn endpoint() -> Result<Endpoint> {
+/// Makes an endpoint on 127.0.0.1, with iroh's own settings.
+pub async fn endpoint(alpn: &[u8]) -> Result<Endpoint> {
     let builder = Endpoint::builder(presets::Minimal)
-        .alpns(vec![ALPN.to_vec()])
+        .alpns(vec![alpn.to_vec()])
         .relay_mode(RelayMode::Custom(RelayMap::empty()))
         .clear_ip_transports()
         .bind_addr((Ipv4Addr::LOCALHOST, 0))?;

@@ -5,6 +5,7 @@
 #![allow(dead_code, unreachable_pub)] // each benchmark uses a part of it
 
 pub mod baseline;
+pub mod child;
 pub mod net;
 pub mod process;
 
@@ -28,6 +29,11 @@ const AT_ONCE: usize = 256;
 /// Whether small numbers are enough, to see that a benchmark works (`-- --quick`).
 pub fn quick() -> bool {
     std::env::args().any(|argument| argument == "--quick")
+}
+
+/// Returns the value of an option.
+pub fn option(name: &str) -> Option<String> {
+    std::env::args().skip_while(|argument| argument != name).nth(1)
 }
 
 /// Says on stderr what is being done, since a table comes only at its end.

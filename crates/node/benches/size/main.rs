@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use common::baseline;
-use common::{Meter, Table, as_float, doing, median, ms, net, quick, times, verdict};
+use common::child::Child;
+use common::{Meter, Table, as_float, doing, median, ms, net, option, quick, times, verdict};
 use make::Shape;
-use node::Child;
 
 /// The aims.
 const AIM_RATE: f64 = 30_000.0;
@@ -33,8 +33,8 @@ const BATCH: usize = 8192;
 const OPENINGS: usize = 7;
 
 fn main() -> Result<()> {
-    if node::is_child() {
-        return tokio::runtime::Runtime::new()?.block_on(node::run());
+    if let Some(arguments) = common::child::arguments() {
+        return tokio::runtime::Runtime::new()?.block_on(node::run(&arguments));
     }
     net::alone()?;
     let (events, runs) = if quick() { (20_000, 1) } else { (1_000_000, 3) };
@@ -49,11 +49,6 @@ fn main() -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Returns the value of an option.
-fn option(name: &str) -> Option<String> {
-    std::env::args().skip_while(|argument| argument != name).nth(1)
 }
 
 fn variant(shape: Shape, runs: usize) -> Result<()> {

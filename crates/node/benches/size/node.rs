@@ -1,17 +1,13 @@
-//! One node in a process of its own, and the side of the benchmark that leads it.
+//! One node in a process of its own.
 
-use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use ayni::{InviteOptions, MessageQuery, Network, Node, RoomId, Ticket};
 
-use crate::common::process;
+use crate::common::child;
 
-/// First argument of a process that is one node.
-const CHILD: &str = "one-node";
 /// Longest wait for anything: only a hang meets it.
 const DEADLINE: Duration = Duration::from_mins(15);
 /// A word that about one message in 1,700 has, and the beginning of words that one in forty has.
@@ -20,63 +16,8 @@ const COMMON: &str = "aaa";
 /// How often a newcomer looks whether it has everything.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// A node's process, as who leads it sees it.
-pub(crate) struct Child {
-    process: std::process::Child,
-    stdin: ChildStdin,
-    stdout: BufReader<ChildStdout>,
-}
-
-impl Child {
-    /// Starts this program again as a node.
-    pub(crate) fn start(arguments: &[&str]) -> Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.arg(CHILD).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut process = command.spawn()?;
-        let stdin = process.stdin.take().context("no stdin")?;
-        let stdout = BufReader::new(process.stdout.take().context("no stdout")?);
-        Ok(Self { process, stdin, stdout })
-    }
-
-    /// Waits for the next line that it says.
-    pub(crate) fn line(&mut self) -> Result<String> {
-        let mut line = String::new();
-        ensure!(self.stdout.read_line(&mut line)? > 0, "the node ended");
-        Ok(line.trim_end().to_owned())
-    }
-
-    /// Asks it something; it answers with one line.
-    pub(crate) fn ask(&mut self, what: &str) -> Result<String> {
-        writeln!(self.stdin, "{what}")?;
-        self.line()
-    }
-
-    /// Returns the most memory that it had so far, in MB.
-    pub(crate) fn peak(&self) -> Result<f64> {
-        Ok(process::memory(self.process.id())?.1)
-    }
-
-    /// Returns its processor time so far.
-    pub(crate) fn time(&self) -> Result<Duration> {
-        process::time(self.process.id())
-    }
-
-    /// Ends it properly.
-    pub(crate) fn end(mut self) -> Result<()> {
-        drop(self.stdin);
-        ensure!(self.process.wait()?.success(), "a node failed");
-        Ok(())
-    }
-}
-
-/// Whether this process is to be one node.
-pub(crate) fn is_child() -> bool {
-    std::env::args().nth(1).is_some_and(|argument| argument == CHILD)
-}
-
 /// Is one node, until its standard input ends.
-pub(crate) async fn run() -> Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(2).collect();
+pub(crate) async fn run(arguments: &[String]) -> Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let node = match words[..] {
         ["serve", folder] => start(folder, false).await?,
@@ -97,14 +38,7 @@ pub(crate) async fn run() -> Result<()> {
         }
         _ => bail!("a node does not know {words:?}"),
     };
-    let (told, mut asked) = tokio::sync::mpsc::channel(1);
-    std::thread::spawn(move || {
-        for line in std::io::stdin().lines().map_while(Result::ok) {
-            if told.blocking_send(line).is_err() {
-                return;
-            }
-        }
-    });
+    let mut asked = child::asked();
     while let Some(line) = asked.recv().await {
         answer(&node, &line).await?;
     }

@@ -476,6 +476,13 @@ impl RoomHandle {
         state.parted = here && !joining && !state.room.am_member();
     }
 
+    /// Whether this account left the room by itself, and was not removed.
+    pub(crate) fn has_left(&self, inner: &Inner) -> bool {
+        let state = self.lock();
+        let own = state.room.members().account(&inner.keys.account.id());
+        own.is_some_and(|own| !own.is_member() && !own.was_removed())
+    }
+
     /// Whether the room has nothing to do with peers any more.
     pub(crate) fn is_parted(&self, inner: &Inner) -> bool {
         self.lock().has_parted(inner)

@@ -195,6 +195,9 @@ async fn ask(inner: &Arc<Inner>, room: &Arc<RoomHandle>, link: &Link) {
             in_vain.extend(asked);
         } else if let Err(error) = room.learn(inner, secrets).await {
             return tracing::warn!("keys could not be kept: {error}");
+        } else {
+            // What was locked may come with pictures.
+            inner.content.arrivals.note(room.id());
         }
     }
 }

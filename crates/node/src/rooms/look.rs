@@ -82,11 +82,7 @@ fn info(ticket: &Ticket, told: Invitation) -> InvitationInfo {
     InvitationInfo {
         room: ticket.room,
         name: named(told.name, ticket.room.short()),
-        topic: if told.topic.chars().any(crate::name::deceives) {
-            String::new()
-        } else {
-            told.topic
-        },
+        topic: if told.topic.chars().any(crate::deceives) { String::new() } else { told.topic },
         inviter: told.inviter,
         inviter_name: named(told.inviter_name, told.inviter.short()),
         members: told.members,

@@ -7,6 +7,7 @@ use ayni_core::event::Event as CoreEvent;
 use ayni_core::id::{AccountId, RoomId};
 
 use super::handle::RoomHandle;
+use crate::content;
 use crate::error::{Error, Result};
 use crate::inner::Inner;
 use crate::model::{Cursor, Found, Message, MessageKind, MessagePage, MessageQuery};
@@ -85,10 +86,13 @@ pub(crate) fn message(inner: &Inner, room: &RoomHandle, event: &CoreEvent) -> Me
         (state.room.open(event), state.room.members().account_of(&header.device))
     };
     let author = author.unwrap_or(AccountId(header.device.0));
-    let (kind, text) = match chat {
-        Some(Chat::Message(text)) => (MessageKind::Message, text),
-        Some(_) => (MessageKind::Unknown, String::new()),
-        None => (MessageKind::Locked, String::new()),
+    let (kind, text, attachment) = match chat {
+        Some(Chat::Message(text)) => (MessageKind::Message, text, None),
+        Some(Chat::Attachment(attachment, caption)) => {
+            (MessageKind::Attachment, caption, Some(Box::new(content::clean(*attachment))))
+        }
+        Some(_) => (MessageKind::Unknown, String::new(), None),
+        None => (MessageKind::Locked, String::new(), None),
     };
     Message {
         event: event.id(),
@@ -99,6 +103,7 @@ pub(crate) fn message(inner: &Inner, room: &RoomHandle, event: &CoreEvent) -> Me
         time_ms: header.time.millis(),
         kind,
         text,
+        attachment,
         mine: author == inner.keys.account.id(),
     }
 }

@@ -77,7 +77,7 @@ pub(crate) fn check(setting: Setting) -> Result<Setting> {
             if topic.len() > MAX_TOPIC {
                 return Err(Error::Invalid(format!("a topic has at most {MAX_TOPIC} bytes")));
             }
-            if topic.chars().any(name::deceives) {
+            if topic.chars().any(crate::deceives) {
                 return Err(Error::Invalid(
                     "a topic is one line, without control or invisible characters".into(),
                 ));

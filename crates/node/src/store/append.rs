@@ -14,7 +14,7 @@ use rusqlite::{Connection, params};
 
 use super::failure::Failure;
 use super::number::{from_count, from_seq, from_time, half, short};
-use super::{Append, LogSummary, Write, index};
+use super::{Append, LogSummary, TransferSource, Write, holdings, index, shares, transfers};
 
 /// Row numbers kept in memory, at most; more, and all are looked up again.
 const MAX_KNOWN: usize = 16 * 1024;
@@ -66,6 +66,36 @@ pub(super) fn apply(db: &Connection, known: &mut Known, write: &Write) -> Result
             Ok(())
         }
         Write::Recovered { .. } => Ok(()),
+        Write::Hold(hold) => {
+            let room = hold.room.map(|room| room_row(db, known, &room)).transpose()?;
+            holdings::hold(db, room, hold)
+        }
+        Write::Given { room, root, blobs } => holdings::give(db, room, root, blobs),
+        Write::Kept { room, root } => holdings::keep(db, room.as_ref(), root),
+        Write::Release { room, root } => holdings::release(db, room.as_ref(), root),
+        Write::GiveUp { room, root } => holdings::give_up(db, room.as_ref(), root),
+        Write::GiveUpAll => holdings::give_up_all(db),
+        Write::Leave { room } => holdings::leave(db, room),
+        Write::Evict { root } => holdings::evict(db, root),
+        Write::Said { room, root, said } => holdings::said(db, room, root, *said),
+        Write::Pin { room, root, pinned } => holdings::pin(db, room, root, *pinned),
+        Write::Used { root, now_ms } => holdings::used(db, root, *now_ms),
+        Write::RoomFetchLimit { room, bytes } => {
+            holdings::set_fetch_limit(db, room_row(db, known, room)?, *bytes)
+        }
+        Write::Transfer(transfer) => {
+            let room = match &transfer.source {
+                TransferSource::Message { room, .. } => Some(room_row(db, known, room)?),
+                TransferSource::Ticket(_) => None,
+            };
+            transfers::begin(db, room, transfer)
+        }
+        Write::TransferDone { id } => transfers::done(db, *id),
+        Write::TransferPaused { id, paused } => transfers::pause(db, *id, *paused),
+        Write::TransferRates { id, rates } => transfers::set_rates(db, *id, *rates),
+        Write::TransferPriority { id, priority } => transfers::set_priority(db, *id, *priority),
+        Write::Share(share) => shares::share(db, share),
+        Write::Unshare { root } => shares::unshare(db, root),
     }
 }
 

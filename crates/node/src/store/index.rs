@@ -1,30 +1,30 @@
-//! The index of words: the texts of messages, for [`super::search`].
+//! What is found in messages: their words, for [`super::search`], and what comes with them, for
+//! [`super::attachments`].
 //!
-//! It is filled in the background, a batch at a time, from the events that are stored: `indexing` says
-//! up to which row they were looked at, in the same transaction, so it goes on after any end. Messages
-//! whose key is not here are skipped and remembered by their epoch, one range of rows each, and looked
-//! at again when the key is here.
+//! Both are filled in the background, a batch at a time, from the events that are stored: `indexing`
+//! says up to which row they were looked at, in the same transaction, so it goes on after any end.
+//! Messages whose key is not here are skipped and remembered by their epoch, one range of rows each, and
+//! looked at again when the key is here. Words can be switched off; attachments are always found.
 //!
-//! What is deleted leaves the index too, word by word (`secure-delete`), in the background as well: until
-//! then its text lies in `leaving`. Nothing is added while anything waits there: SQLite gives the
-//! number of a deleted last row to the next one, and a row must not be in the index twice.
+//! What is deleted leaves `attachments` at once. It leaves the words too, one by one (`secure-delete`),
+//! in the background: until then its text lies in `leaving`. Nothing is added while anything waits
+//! there: SQLite gives the number of a deleted last row to the next one, and a row must not be in the
+//! index twice.
 //!
-//! Invariant: a row is in the index, or in `leaving`, if and only if it is at most `upto`, was a
-//! readable message, and lies in no range of its epoch in `unreadable`.
+//! Invariant: call a row *looked into* if it is at most `upto`, was a readable message, and lies in no
+//! range of its epoch in `unreadable`. While `words` is set, a row is in the index of words, or in
+//! `leaving`, if and only if it was looked into; while it is not, none is. Of the rows that were looked
+//! into each attachment is in `attachments`; others may be there, when words are begun again.
 //!
 //! Source: SQLite's document "FTS5", 4.4 (contentless tables), 6 (commands).
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
-
-use ayni_core::chat::Chat;
-use ayni_core::epoch::EpochSecret;
-use ayni_core::event::Event;
-use ayni_core::id::{EpochId, RoomId};
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use ayni_core::id::EpochId;
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::failure::Failure;
-use super::read::{EVENT_COLUMNS, event};
+use super::look::{Keys, Look, Readable, look};
+use super::read::EVENT_COLUMNS;
+use super::{attachments, schema};
 
 type Result<T, E = Failure> = std::result::Result<T, E>;
 
@@ -38,29 +38,40 @@ const GLANCE: usize = 32;
 /// Does one batch of what is to be done; returns whether there is more. Ends early when `urgent` says
 /// so.
 pub(super) fn step(db: &Connection, urgent: impl Fn() -> bool) -> Result<bool> {
-    let mut batch = Batch { db, keys: Keys::default(), urgent: &urgent, seen: 0, bytes: 0 };
+    let words = has_words(db)?;
+    let mut batch = Batch { db, words, keys: Keys::default(), urgent: &urgent, seen: 0, bytes: 0 };
     Ok(batch.forget()? || batch.look_again()? || batch.go_on()?)
 }
 
-/// Empties the index, as if nothing had been looked at.
-pub(super) fn clear(db: &Connection) -> Result<()> {
-    if upto(db)? > 0 {
-        db.execute_batch(
-            "INSERT INTO texts (texts) VALUES ('delete-all');
-             DELETE FROM unreadable;
-             DELETE FROM leaving;
-             UPDATE indexing SET upto = 0;",
-        )?;
+/// Says whether words are indexed from now on. If not, those that were are taken out; if so, all
+/// messages are looked at again.
+pub(super) fn switch_words(db: &Connection, words: bool) -> Result<()> {
+    if has_words(db)? == words {
+        return Ok(());
     }
+    db.execute_batch(if words {
+        "DELETE FROM unreadable;
+         UPDATE indexing SET upto = 0, words = 1;"
+    } else {
+        "INSERT INTO texts (texts) VALUES ('delete-all');
+         DELETE FROM leaving;
+         UPDATE indexing SET words = 0;"
+    })?;
     Ok(())
 }
 
-/// Makes a new, empty index in place of a damaged one. Nothing is lost: it follows from the events.
+/// Makes all of it new and empty in place of what is damaged. Nothing is lost: it follows from the
+/// events.
 pub(super) fn rebuild(db: &Connection) -> Result<()> {
-    db.execute_batch("DROP TABLE texts")?;
-    db.execute_batch(super::schema::TEXTS)?;
+    db.execute_batch("DROP TABLE texts; DROP TABLE attachments;")?;
+    db.execute_batch(schema::TEXTS)?;
+    db.execute_batch(schema::ATTACHMENTS)?;
     db.execute_batch("DELETE FROM unreadable; DELETE FROM leaving; UPDATE indexing SET upto = 0;")?;
     Ok(())
+}
+
+fn has_words(db: &Connection) -> Result<bool> {
+    Ok(db.prepare_cached("SELECT words FROM indexing")?.query_row([], |row| row.get(0))?)
 }
 
 /// Returns the last row that was looked at.
@@ -68,14 +79,22 @@ pub(super) fn upto(db: &Connection) -> Result<i64> {
     Ok(db.prepare_cached("SELECT upto FROM indexing")?.query_row([], |row| row.get(0))?)
 }
 
+/// Returns the last row there is.
+pub(super) fn last_row(db: &Connection) -> Result<i64> {
+    let mut last = db.prepare_cached("SELECT coalesce(max(id), 0) FROM events")?;
+    Ok(last.query_row([], |row| row.get(0))?)
+}
+
 /// Returns how many rows were not looked at yet, about.
 pub(super) fn behind(db: &Connection) -> Result<i64> {
-    let mut last = db.prepare_cached("SELECT coalesce(max(id), 0) FROM events")?;
-    Ok(last.query_row([], |row| row.get::<_, i64>(0))?.saturating_sub(upto(db)?).max(0))
+    Ok(last_row(db)?.saturating_sub(upto(db)?).max(0))
 }
 
 /// To be called before events of a log are deleted, with the positions as SQLite orders them.
 pub(super) fn before_delete(db: &Connection, log: i64, first: i64, last: i64) -> Result<()> {
+    if !has_words(db)? {
+        return Ok(());
+    }
     let upto = upto(db)?;
     let mut keys = Keys::default();
     let sql = format!(
@@ -86,14 +105,23 @@ pub(super) fn before_delete(db: &Connection, log: i64, first: i64, last: i64) ->
     let mut rows = select.query([log, first, last, upto])?;
     while let Some(row) = rows.next()? {
         let (room, id) = (row.get(3)?, row.get(4)?);
-        if let Look::Text(epoch, text) = look(db, &mut keys, room, row)?
-            && !is_skipped(db, room, &epoch, id)?
+        if let Look::Read(message) = look(db, &mut keys, room, row)?
+            && !is_skipped(db, room, &message.epoch, id)?
         {
             db.prepare_cached("INSERT INTO leaving (id, text) VALUES (?1, ?2)")?
-                .execute(params![id, text])?;
+                .execute(params![id, message.text])?;
         }
     }
     Ok(())
+}
+
+/// Returns how many rows were skipped and can be read now, about.
+pub(super) fn unlocked(db: &Connection) -> Result<i64> {
+    let mut select = db.prepare_cached(
+        "SELECT coalesce(sum(u.last - u.first + 1), 0) FROM unreadable u
+         JOIN secrets s ON s.room = u.room AND s.epoch = u.epoch",
+    )?;
+    Ok(select.query_row([], |row| row.get(0))?)
 }
 
 /// To be called after events were deleted: the numbers of the last rows are given again.
@@ -113,76 +141,9 @@ fn is_skipped(db: &Connection, room: i64, epoch: &EpochId, id: i64) -> Result<bo
     Ok(select.exists(params![room, epoch.0, id])?)
 }
 
-/// The keys that were needed in one batch.
-#[derive(Default)]
-struct Keys {
-    rooms: BTreeMap<i64, RoomId>,
-    secrets: BTreeMap<(i64, EpochId), Option<EpochSecret>>,
-}
-
-impl Keys {
-    fn room(&mut self, db: &Connection, row: i64) -> Result<RoomId> {
-        if let Some(room) = self.rooms.get(&row) {
-            return Ok(*room);
-        }
-        let mut select = db.prepare_cached("SELECT room FROM rooms WHERE id = ?1")?;
-        let room = RoomId(select.query_row([row], |row| row.get(0))?);
-        self.rooms.insert(row, room);
-        Ok(room)
-    }
-
-    fn secret(
-        &mut self,
-        db: &Connection,
-        room: i64,
-        epoch: EpochId,
-    ) -> Result<Option<&EpochSecret>> {
-        let known = match self.secrets.entry((room, epoch)) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unknown) => {
-                let mut select =
-                    db.prepare_cached("SELECT secret FROM secrets WHERE room = ?1 AND epoch = ?2")?;
-                let secret = select.query_row(params![room, epoch.0], |row| row.get(0));
-                unknown.insert(secret.optional()?.map(EpochSecret::new))
-            }
-        };
-        Ok(known.as_ref())
-    }
-}
-
-/// What a row is to the index.
-enum Look {
-    Text(EpochId, String),
-    /// Its key is not here.
-    Locked(EpochId),
-    /// Nothing that has words.
-    Nothing,
-}
-
-/// Looks at a message whose [`EVENT_COLUMNS`] come first in `row`. One that is damaged has no words:
-/// whoever reads it is told.
-fn look(db: &Connection, keys: &mut Keys, room: i64, row: &Row<'_>) -> Result<Look> {
-    let message: Event = match event(row, 0) {
-        Ok(message) => message,
-        Err(Failure::Damaged(_)) => return Ok(Look::Nothing),
-        Err(failure) => return Err(failure),
-    };
-    let (Some(epoch), Some(body)) = (message.header().epoch, message.body()) else {
-        return Ok(Look::Nothing);
-    };
-    let id = keys.room(db, room)?;
-    let Some(secret) = keys.secret(db, room, epoch)? else { return Ok(Look::Locked(epoch)) };
-    let Ok(plain) = secret.open(id, &message.header().associated_data(), body) else {
-        return Ok(Look::Nothing);
-    };
-    match Chat::from_bytes(&plain) {
-        Ok(Chat::Message(text)) => Ok(Look::Text(epoch, text)),
-        _ => Ok(Look::Nothing),
-    }
-}
-
 struct Batch<'a> {
     db: &'a Connection,
+    words: bool,
     keys: Keys,
     urgent: &'a dyn Fn() -> bool,
     seen: usize,
@@ -197,10 +158,15 @@ impl Batch<'_> {
         self.bytes >= BATCH_BYTES || self.seen.is_multiple_of(GLANCE) && (self.urgent)()
     }
 
-    fn add(&self, id: i64, text: &str) -> Result<()> {
-        let mut insert =
-            self.db.prepare_cached("INSERT INTO texts (rowid, text) VALUES (?1, ?2)")?;
-        insert.execute(params![id, text])?;
+    fn add(&self, id: i64, message: &Readable) -> Result<()> {
+        if let Some(blob) = &message.blob {
+            attachments::add(self.db, id, blob)?;
+        }
+        if self.words {
+            self.db
+                .prepare_cached("INSERT INTO texts (rowid, text) VALUES (?1, ?2)")?
+                .execute(params![id, message.text])?;
+        }
         Ok(())
     }
 
@@ -235,7 +201,7 @@ impl Batch<'_> {
         });
         let Some((room, epoch, first, last)) = found.optional()? else { return Ok(false) };
         let next = self.rows(first, last, |batch, id, of, look| match look {
-            Look::Text(of_epoch, text) if of == room && of_epoch == epoch => batch.add(id, &text),
+            Look::Read(message) if of == room && message.epoch == epoch => batch.add(id, &message),
             _ => Ok(()),
         })?;
         if next > last {
@@ -253,7 +219,7 @@ impl Batch<'_> {
         let upto = upto(self.db)?;
         let next =
             self.rows(upto.saturating_add(1), i64::MAX, |batch, id, room, look| match look {
-                Look::Text(_, text) => batch.add(id, &text),
+                Look::Read(message) => batch.add(id, &message),
                 Look::Locked(epoch) => batch.skip(id, room, &epoch),
                 Look::Nothing => Ok(()),
             })?;

@@ -13,16 +13,21 @@
 //! "Write-Ahead Logging" and "Partial Indexes".
 
 mod append;
+mod attachments;
 mod failure;
+mod holdings;
 mod index;
+mod look;
 mod number;
 mod pool;
 mod read;
 mod schema;
 mod search;
+mod shares;
 #[cfg(test)]
 mod tests;
 mod timeline;
+mod transfers;
 mod writer;
 
 use std::ops::Range;
@@ -34,15 +39,24 @@ use std::task::{Context, Poll};
 use ayni_core::clock::{Hlc, Millis};
 use ayni_core::epoch::EpochSecret;
 use ayni_core::event::Event;
-use ayni_core::id::{AccountId, EpochId, EventId, RoomId};
+use ayni_core::id::{AccountId, BlobId, EpochId, EventId, RoomId};
 use ayni_core::log::{Frontier, LogId};
 use ayni_core::room::{Kind, Run};
 use ayni_core::ticket::PeerAddr;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
+#[allow(unused_imports)]
+pub(crate) use self::attachments::Attachments;
+#[allow(unused_imports)]
+pub(crate) use self::holdings::{Hold, Holding, Reason, Standing};
 use self::pool::Pool;
 pub(crate) use self::search::{Matches, Search, Words};
+#[allow(unused_imports)]
+pub(crate) use self::shares::{Share, StoredShare};
+use self::timeline::Wanted;
+#[allow(unused_imports)]
+pub(crate) use self::transfers::{Rates, StoredTransfer, TransferSource};
 use self::writer::{Job, Writer};
 use crate::error::{Error, Result};
 
@@ -51,6 +65,7 @@ use crate::error::{Error, Result};
 pub(crate) const QUEUE: usize = 1024;
 
 /// Something to be made durable.
+#[allow(dead_code)]
 pub(crate) enum Write {
     /// Notes a room; a known one keeps its messages and takes this kind.
     Room { room: RoomId, kind: Kind, now_ms: Millis },
@@ -68,6 +83,46 @@ pub(crate) enum Write {
     MarkRead { room: RoomId },
     /// The room was loaded again after a failed [`Append`]: its writes count again.
     Recovered { room: RoomId },
+    /// Keeps something for a room, or for this node's user alone.
+    Hold(Hold),
+    /// These contents under a root, itself perhaps among them, came whole through the room: its members may
+    /// have them. Leaves alone what is not held there.
+    Given { room: RoomId, root: BlobId, blobs: Vec<BlobId> },
+    /// It is here now, whoever gave it.
+    Kept { room: Option<RoomId>, root: BlobId },
+    /// It is not kept for that room any more, or for this node's user alone.
+    Release { room: Option<RoomId>, root: BlobId },
+    /// The same, but only of what is wanted and not here, not pinned, and not being fetched.
+    GiveUp { room: Option<RoomId>, root: BlobId },
+    /// The same of all such.
+    GiveUpAll,
+    /// Nothing of a room is fetched any more, and only what is pinned is kept for it.
+    Leave { room: RoomId },
+    /// It is kept for nothing any more, unless it is pinned, posted here or being fetched for anything.
+    Evict { root: BlobId },
+    /// The message of something that was held as `unsaid` was said; if not, and this was the only one and
+    /// the first, it is not held any more.
+    Said { room: RoomId, root: BlobId, said: bool },
+    /// Says whether something held in a room may be evicted. Fails where it is not held.
+    Pin { room: RoomId, root: BlobId, pinned: bool },
+    /// Something that is held was used, in whichever room. To be told seldom: it waits for the disk.
+    Used { root: BlobId, now_ms: Millis },
+    /// Sets up to how many bytes pictures of a room are fetched by themselves; none: as by default.
+    RoomFetchLimit { room: RoomId, bytes: Option<u64> },
+    /// Begins a fetch. Fails where its number is taken.
+    Transfer(StoredTransfer),
+    /// A fetch is finished or cancelled. This and the next three leave one that is done already alone.
+    TransferDone { id: u64 },
+    /// Holds a fetch up, or lets it go on.
+    TransferPaused { id: u64, paused: bool },
+    /// Sets a fetch's limits.
+    TransferRates { id: u64, rates: Rates },
+    /// Sets which fetches come first.
+    TransferPriority { id: u64, priority: u8 },
+    /// Shares something by a ticket; what is shared already takes this name, and these files too.
+    Share(Share),
+    /// Ends that.
+    Unshare { root: BlobId },
 }
 
 /// Events of one room and what they change, stored together or not at all.
@@ -167,21 +222,21 @@ impl Store {
     /// Opens the database at `path`, makes it when it is missing, and starts the writer. Blocking.
     ///
     /// `indexes` says whether messages are indexed by their words; if not, what was is emptied.
+    /// Attachments are found either way.
     ///
     /// # Errors
     /// [`Error::NewerFolder`]; [`Error::Store`] and [`Error::Io`] when it is damaged or cannot be
     /// written. Nothing was changed then.
     pub(crate) fn open(path: &Path, indexes: bool) -> Result<Self> {
         let mut connection = schema::open(path)?;
-        if !indexes {
-            writer::clear_index(&mut connection).map_err(|failure| failure.explain(path))?;
-        }
+        let switched = writer::switch_words(&mut connection, indexes);
+        switched.map_err(|failure| failure.explain(path))?;
         Self::start(connection, path, indexes)
     }
 
     fn start(connection: Connection, path: &Path, indexes: bool) -> Result<Self> {
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let writer = Writer::start(connection, path, jobs, indexes)?;
+        let writer = Writer::start(connection, path, jobs)?;
         Ok(Self(Arc::new(Inner { queue, pool: Pool::new(path), writer, indexes })))
     }
 
@@ -286,7 +341,8 @@ impl Store {
         limit: usize,
         not_after: Hlc,
     ) -> Result<Vec<Event>> {
-        self.0.pool.read(move |db| timeline::messages(db, room, before, limit, not_after)).await
+        let wanted = Wanted::new(before, limit, not_after);
+        self.0.pool.read(move |db| timeline::messages(db, room, &wanted)).await
     }
 
     /// Returns messages that have all words of a search, the newest first.

@@ -6,7 +6,8 @@
 //! Layout. Rows are keyed by small integers, and ids of 32 bytes stand once per room, log or peer
 //! (an event's own id is not stored: it is the hash of its header). `events` has three trees: the
 //! rows in the order of their acceptance, the position in the log, and for chat the timeline. `texts`
-//! is the index of words.
+//! is the index of words, and `attachments` says which messages a content comes with. What this node
+//! keeps of the contents, fetches and shares is in tables of their own, by the hashes.
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Read as _};
@@ -20,10 +21,10 @@ use super::failure::{Failure, damaged, full, read_only};
 use crate::error::{Error, Result};
 
 /// Each brings the database from the version of its index to the next. Never edited, only added to.
-const MIGRATIONS: &[&[&str]] = &[&[V1], &[TEXTS, V2]];
+const MIGRATIONS: &[&[&str]] = &[&[V1], &[TEXTS, V2], &[AGAIN, TEXTS, ATTACHMENTS, V3]];
 
 /// The newest version of the tables, kept in `PRAGMA user_version`.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 const _: () = assert!(MIGRATIONS.len() == VERSION as usize, "one migration for each version");
 
 /// `lane` is 0 for control and 1 for chat. `time` and `short` are the order of the timeline, as
@@ -128,6 +129,95 @@ CREATE TABLE leaving (
 ) STRICT;
 ";
 
+/// The messages that a content comes with, by the rows of `events`, and where they stand in the
+/// timeline. They leave with their rows, whoever deletes those.
+pub(super) const ATTACHMENTS: &str = "
+CREATE TABLE attachments (
+    event INTEGER PRIMARY KEY REFERENCES events(id) ON DELETE CASCADE,
+    room INTEGER NOT NULL,
+    time INTEGER NOT NULL,
+    short INTEGER NOT NULL,
+    blob BLOB NOT NULL
+) STRICT;
+CREATE INDEX attachments_timeline ON attachments (room, time, short);
+CREATE INDEX attachments_short ON attachments (short);
+CREATE INDEX attachments_blob ON attachments (blob, room, time, short);
+";
+
+/// Begins the index of words again, since all messages are looked at again.
+const AGAIN: &str = "
+DROP TABLE texts;
+DELETE FROM unreadable;
+DELETE FROM leaving;
+UPDATE indexing SET upto = 0;
+";
+
+/// `words` tells whether words are indexed. What is kept may be for no room, and says how far it is and why
+/// (see [`super::holdings`]); `unsaid` counts messages that are about to be said of it, and `given` says of a
+/// folder's file what `standing` does of the folder. `held` and `shared` have the contents beside the root: a
+/// folder's. Of a transfer, `up` and `down` are bytes a second, `target` is a path as the system has it.
+/// The numbers of transfers are never given again (`AUTOINCREMENT` remembers the highest).
+const V3: &str = "
+ALTER TABLE indexing ADD COLUMN words INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE rooms ADD COLUMN fetch_limit INTEGER;
+
+CREATE TABLE holdings (
+    id INTEGER PRIMARY KEY,
+    room INTEGER REFERENCES rooms(id),
+    root BLOB NOT NULL,
+    since_ms INTEGER NOT NULL,
+    last_used_ms INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    pinned INTEGER NOT NULL DEFAULT 0,
+    standing INTEGER NOT NULL,
+    reason INTEGER NOT NULL,
+    unsaid INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (root, room)
+) STRICT;
+CREATE INDEX holdings_room ON holdings (room);
+CREATE UNIQUE INDEX holdings_of_no_room ON holdings (root) WHERE room IS NULL;
+
+CREATE TABLE held (
+    blob BLOB NOT NULL,
+    holding INTEGER NOT NULL REFERENCES holdings(id) ON DELETE CASCADE,
+    given INTEGER NOT NULL,
+    PRIMARY KEY (blob, holding)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX held_holding ON held (holding);
+
+CREATE TABLE transfers (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    root BLOB NOT NULL,
+    folder INTEGER NOT NULL,
+    room INTEGER REFERENCES rooms(id),
+    event BLOB,
+    ticket BLOB,
+    target BLOB,
+    existing INTEGER NOT NULL,
+    since_ms INTEGER NOT NULL,
+    paused INTEGER NOT NULL,
+    up INTEGER,
+    down INTEGER,
+    priority INTEGER NOT NULL,
+    CHECK ((room IS NULL) = (event IS NULL) AND (room IS NULL) = (ticket IS NOT NULL))
+) STRICT;
+
+CREATE TABLE shares (
+    id INTEGER PRIMARY KEY,
+    root BLOB NOT NULL UNIQUE,
+    folder INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    since_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE shared (
+    blob BLOB NOT NULL,
+    share INTEGER NOT NULL REFERENCES shares(id) ON DELETE CASCADE,
+    PRIMARY KEY (blob, share)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX shared_share ON shared (share);
+";
+
 /// Reads that meet damage at the usual places before anything is written.
 const PROBE: &str = "
 SELECT count(*) FROM rooms;
@@ -152,7 +242,7 @@ const LOG_FILE_BYTES: i64 = 16 * 1024 * 1024;
 /// How long to wait for another connection of ours; none holds the database for long.
 const BUSY: Duration = Duration::from_secs(5);
 /// Prepared statements kept per connection; there are fewer.
-const STATEMENTS: usize = 48;
+const STATEMENTS: usize = 100;
 
 /// Opens the writing connection, making or updating the database where needed. Blocking.
 pub(super) fn open(path: &Path) -> Result<Connection> {

@@ -4,8 +4,8 @@
 //! transaction fails it is undone whole, and its writes are tried again one at a time, so that only
 //! those fail that cannot succeed.
 //!
-//! When nothing was written for a moment, it fills the index of words, in small batches between which
-//! it looks whether something waits.
+//! When nothing was written for a moment, it looks into messages for words and attachments, in small
+//! batches between which it looks whether something waits.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::append::{Known, apply};
 use super::failure::Failure;
-use super::{Append, Write, index};
+use super::{Append, Hold, Share, Write, index};
 use crate::error::{Error, Result};
 
 /// Writes in one transaction, at most: beyond this one `fsync` more is nothing beside the rest.
@@ -28,9 +28,11 @@ const MAX_BATCH: usize = 256;
 /// Bytes of events in one transaction, about: bounds how long a new message waits behind a
 /// newcomer's history (tens of milliseconds).
 const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
-/// How long nothing is written before words are indexed: a newcomer's history comes first.
+/// What a folder's file takes in the tables, in bytes, about: its hash stands there twice.
+const BLOB_BYTES: usize = 90;
+/// How long nothing is written before messages are looked into: a newcomer's history comes first.
 const QUIET: Duration = Duration::from_millis(100);
-/// How long writes may keep words from being indexed at all: one batch then comes between.
+/// How long writes may keep messages from being looked into at all: one batch then comes between.
 const LONGEST: Duration = Duration::from_secs(2);
 /// How long indexing rests after it failed: a full disk may have room again.
 const REST: Duration = Duration::from_mins(1);
@@ -54,13 +56,12 @@ impl Writer {
         connection: Connection,
         path: &Path,
         jobs: mpsc::Receiver<Job>,
-        indexes: bool,
     ) -> Result<Self> {
         let (alive, ended) = watch::channel(());
         let begins = Instant::now();
         let state = State {
             // What was not finished last time goes on.
-            indexing: indexes.then_some(Indexing { due: Some(begins), last: begins, whole: true }),
+            indexing: Indexing { due: Some(begins), last: begins, whole: true },
             connection,
             path: path.to_owned(),
             known: Known::default(),
@@ -89,11 +90,10 @@ struct State {
     known: Known,
     /// Rooms whose last append failed, and why.
     poisoned: HashMap<RoomId, String>,
-    /// None where words are not indexed.
-    indexing: Option<Indexing>,
+    indexing: Indexing,
 }
 
-/// When to index words next.
+/// When to look into messages next.
 struct Indexing {
     /// None while there is nothing to do.
     due: Option<Instant>,
@@ -142,10 +142,10 @@ fn receive(jobs: &mut mpsc::Receiver<Job>, due: Instant) -> Poll<Option<Job>> {
     }
 }
 
-/// Empties the index of words.
-pub(super) fn clear_index(connection: &mut Connection) -> Result<(), Failure> {
+/// Says whether words are indexed.
+pub(super) fn switch_words(connection: &mut Connection, words: bool) -> Result<(), Failure> {
     let transaction = connection.transaction()?;
-    index::clear(&transaction)?;
+    index::switch_words(&transaction, words)?;
     Ok(transaction.commit()?)
 }
 
@@ -170,17 +170,20 @@ fn gather(first: Waiting, jobs: &mut mpsc::Receiver<Job>) -> (Vec<Waiting>, Opti
 fn size(write: &Write) -> usize {
     match write {
         Write::Append(append) => append.events.iter().map(ayni_core::event::Event::size).sum(),
+        Write::Hold(Hold { blobs, .. })
+        | Write::Share(Share { blobs, .. })
+        | Write::Given { blobs, .. } => blobs.len() * BLOB_BYTES,
         _ => 0,
     }
 }
 
 impl State {
-    /// Waits for the next job; indexes words meanwhile.
+    /// Waits for the next job; looks into messages meanwhile.
     fn wait(&mut self, jobs: &mut mpsc::Receiver<Job>) -> Option<Job> {
         loop {
-            let due = self.indexing.as_ref().and_then(|indexing| indexing.due);
             // After the end was told, nothing is begun any more.
-            let Some(due) = due.filter(|_| !jobs.is_closed()) else { return jobs.blocking_recv() };
+            let due = self.indexing.due.filter(|_| !jobs.is_closed());
+            let Some(due) = due else { return jobs.blocking_recv() };
             match receive(jobs, due) {
                 Poll::Ready(job) => return job,
                 Poll::Pending => self.index(jobs),
@@ -190,7 +193,7 @@ impl State {
 
     /// Puts indexing off for a moment after a write, but not for ever.
     fn note_written(&mut self, jobs: &mpsc::Receiver<Job>) {
-        let Some(indexing) = &mut self.indexing else { return };
+        let indexing = &mut self.indexing;
         let now = Instant::now();
         let rests = indexing.due.is_some_and(|due| due > now + QUIET);
         if !rests {
@@ -214,7 +217,7 @@ impl State {
             Ok(more)
         })();
         let now = Instant::now();
-        let Some(indexing) = &mut self.indexing else { return };
+        let indexing = &mut self.indexing;
         indexing.last = now;
         match result {
             Ok(more) => indexing.due = more.then_some(now),
@@ -224,9 +227,9 @@ impl State {
                 indexing.due = Some(now + REST);
                 let error = failure.explain(&self.path);
                 if again && self.rebuild_index() {
-                    tracing::warn!(%error, "the index of words was damaged, and is made again");
+                    tracing::warn!(%error, "the index of messages was damaged, and is made again");
                 } else {
-                    tracing::warn!(%error, "words could not be indexed");
+                    tracing::warn!(%error, "messages could not be indexed");
                 }
             }
         }
@@ -238,8 +241,8 @@ impl State {
             index::rebuild(&transaction)?;
             Ok::<_, Failure>(transaction.commit()?)
         })();
-        if let Some(indexing) = self.indexing.as_mut().filter(|_| rebuilt.is_ok()) {
-            indexing.due = Some(Instant::now());
+        if rebuilt.is_ok() {
+            self.indexing.due = Some(Instant::now());
         }
         rebuilt.is_ok()
     }

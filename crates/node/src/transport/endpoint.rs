@@ -124,7 +124,7 @@ async fn bind_port(
     let known = MemoryLookup::new();
     let builder = Endpoint::builder(presets::Minimal)
         .secret_key(SecretKey::from_bytes(&device.signing_secret()))
-        .alpns(vec![ALPN.to_vec(), GOSSIP_ALPN.to_vec()])
+        .alpns(vec![ALPN.to_vec(), GOSSIP_ALPN.to_vec(), iroh_blobs::ALPN.to_vec()])
         .relay_mode(RelayMode::Custom(RelayMap::empty()))
         .transport_config(transport)
         .portmapper_config(PortmapperConfig::Disabled)

@@ -41,6 +41,11 @@ const MAX_GOSSIP: (usize, usize) = (256, 2);
 /// Gossip connections of peers that share no room with us as far as we know: a member whose
 /// admission is still on its way may dial us already.
 const MAX_GOSSIP_STRANGERS: (usize, usize) = (16, 1);
+/// Connections of members who fetch content from us, and of one of them: it may dial again while an old
+/// one ends, and more than one program of it may fetch by tickets.
+const MAX_FETCHING: (usize, usize) = (256, 4);
+/// The same of peers that share no room with us: those who have a ticket of ours.
+const MAX_FETCHING_STRANGERS: (usize, usize) = (64, 4);
 /// Streams of one link that are being served at a time; a peer's further ones wait in its window.
 const MAX_SERVED_STREAMS: usize = 128;
 /// How long a dial may take. iroh gives up by itself after about ten seconds.
@@ -66,6 +71,8 @@ pub(crate) trait Handler: Send + Sync + 'static {
     fn down(&self, link: Link);
     /// Whether a link with this peer is worth keeping while nothing runs over it.
     fn keeps(&self, peer: &PeerId) -> bool;
+    /// A peer connected to fetch content; runs as long as the connection.
+    fn content(&self, connection: Connection) -> BoxFuture<'static, ()>;
     /// The peer opened a stream; runs in a task of its own.
     fn open(&self, link: Link, open: Open, stream: Stream) -> BoxFuture<'static, ()>;
 }
@@ -87,6 +94,8 @@ struct Inner {
     draining: Crowd<WeakConnectionHandle>,
     gossiping: Crowd<WeakConnectionHandle>,
     gossiping_strangers: Crowd<WeakConnectionHandle>,
+    fetching: Crowd<WeakConnectionHandle>,
+    fetching_strangers: Crowd<WeakConnectionHandle>,
     cancel: CancellationToken,
     tasks: TaskTracker,
 }
@@ -134,6 +143,8 @@ impl Links {
             draining: Crowd::new(MAX_DRAINING, 1),
             gossiping: Crowd::new(MAX_GOSSIP.0, MAX_GOSSIP.1),
             gossiping_strangers: Crowd::new(MAX_GOSSIP_STRANGERS.0, MAX_GOSSIP_STRANGERS.1),
+            fetching: Crowd::new(MAX_FETCHING.0, MAX_FETCHING.1),
+            fetching_strangers: Crowd::new(MAX_FETCHING_STRANGERS.0, MAX_FETCHING_STRANGERS.1),
             cancel,
             tasks,
         }))
@@ -233,6 +244,10 @@ impl Links {
             self.gossip_with(dialer, connection).await;
             return;
         }
+        if connection.alpn() == iroh_blobs::ALPN {
+            self.content_with(dialer, connection).await;
+            return;
+        }
         let greeting = tokio::time::timeout(FRAME_TIMEOUT, self.establish(connection, dialer));
         let greeted = self.0.greeting.within(dialer, greeting).await;
         match greeted {
@@ -251,6 +266,13 @@ impl Links {
         crowd.enter(peer, connection.weak_handle(), |_| true);
         // The gossip actor owns the connection from here.
         let _ = self.0.gossip.handle_connection(connection).await;
+    }
+
+    async fn content_with(&self, peer: PeerId, connection: Connection) {
+        let member = self.0.handler.keeps(&peer);
+        let crowd = if member { &self.0.fetching } else { &self.0.fetching_strangers };
+        crowd.enter(peer, connection.weak_handle(), |_| true);
+        self.0.handler.content(connection).await;
     }
 
     /// Exchanges hellos and makes the connection a link.

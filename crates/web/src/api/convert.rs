@@ -4,10 +4,13 @@ use std::error::Error as _;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use data_encoding::BASE64;
+
 use super::{
-    ErrorCode, ErrorDetail, Event, Finding, History, Id, Invitation, Invite, Look, Member, Message,
-    MessageKind, Peer, PeerPath, Person, Room, RoomDetails, RoomKind, RoomRef, Service, Setting,
-    Standing, Ticket,
+    Attach, Attached, Attachment, ErrorCode, ErrorDetail, Event, Existing, File, Finding, Here,
+    History, Id, Invitation, Invite, Look, Member, Message, MessageKind, Peer, PeerPath, Person,
+    Room, RoomDetails, RoomKind, RoomRef, Service, Setting, Share, Shared, Standing, Ticket,
+    Transfer, TransferState,
 };
 
 impl From<ayni::Identity> for Id {
@@ -159,8 +162,11 @@ impl From<ayni::RoomInfo> for RoomRef {
     }
 }
 
-impl From<ayni::Message> for Message {
-    fn from(message: ayni::Message) -> Self {
+impl Message {
+    /// Returns what is told of a message; the thumbnail of a picture only where it is asked for: a
+    /// thousand of them are megabytes.
+    pub(crate) fn from_node(message: ayni::Message, thumbnails: bool) -> Self {
+        let attachment = message.attachment.map(|it| Attachment::from_node(*it, thumbnails));
         Self {
             event: message.event,
             room: message.room,
@@ -170,7 +176,130 @@ impl From<ayni::Message> for Message {
             time: message.time_ms,
             kind: message.kind.into(),
             text: message.text,
+            attachment: attachment.map(Box::new),
         }
+    }
+}
+
+impl Attachment {
+    fn from_node(attachment: ayni::Attachment, thumbnails: bool) -> Self {
+        let picture = attachment.picture.as_ref();
+        let side = |pixels: u32| (pixels > 0).then_some(pixels);
+        let base64 = |bytes: &Vec<u8>| (!bytes.is_empty()).then(|| BASE64.encode(bytes));
+        let thumbnail = picture.filter(|_| thumbnails).and_then(|it| base64(&it.thumbnail));
+        Self {
+            width: picture.and_then(|it| side(it.width)),
+            height: picture.and_then(|it| side(it.height)),
+            thumbhash: picture.and_then(|it| base64(&it.thumbhash)),
+            thumbnail,
+            blob: attachment.blob,
+            size: attachment.size,
+            name: attachment.name,
+            media_type: attachment.media_type,
+            files: attachment.files,
+        }
+    }
+}
+
+impl From<ayni::FileInfo> for File {
+    fn from(file: ayni::FileInfo) -> Self {
+        Self {
+            event: file.event,
+            author: file.author,
+            time: file.time_ms,
+            text: file.caption,
+            attachment: Attachment::from_node(file.attachment, false),
+            held_by: file.held_by,
+            here: file.here.into(),
+            pinned: file.pinned,
+        }
+    }
+}
+
+impl From<ayni::Here> for Here {
+    fn from(here: ayni::Here) -> Self {
+        match here {
+            ayni::Here::Whole => Self::Whole,
+            ayni::Here::Part => Self::Part,
+            ayni::Here::None => Self::None,
+            ayni::Here::Changed => Self::Changed,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+impl From<ayni::Attached> for Attached {
+    fn from(attached: ayni::Attached) -> Self {
+        Self { event: attached.event, blob: attached.blob, size: attached.size }
+    }
+}
+
+impl From<ayni::Shared> for Shared {
+    fn from(shared: ayni::Shared) -> Self {
+        Self { ticket: shared.ticket, blob: shared.blob, size: shared.size }
+    }
+}
+
+impl From<ayni::ShareInfo> for Share {
+    fn from(share: ayni::ShareInfo) -> Self {
+        Self { blob: share.blob, name: share.name, since: share.since_ms, ticket: share.ticket }
+    }
+}
+
+impl From<Attach> for ayni::AttachOptions {
+    fn from(attach: Attach) -> Self {
+        Self { caption: attach.text, keep_metadata: attach.keep_metadata, copy: attach.copy }
+    }
+}
+
+impl From<Existing> for ayni::Existing {
+    fn from(existing: Existing) -> Self {
+        match existing {
+            Existing::Refuse => Self::Refuse,
+            Existing::Overwrite => Self::Overwrite,
+            Existing::Rename => Self::Rename,
+            Existing::Skip => Self::Skip,
+        }
+    }
+}
+
+impl From<ayni::TransferInfo> for Transfer {
+    fn from(transfer: ayni::TransferInfo) -> Self {
+        let (state, error) = TransferState::from_node(transfer.state);
+        Self {
+            id: transfer.id,
+            blob: transfer.blob,
+            name: transfer.name,
+            bytes: transfer.bytes,
+            size: transfer.size,
+            rate: transfer.rate,
+            eta_s: transfer.eta.map(|eta| eta.as_secs()),
+            peers: transfer.peers,
+            priority: transfer.priority.into(),
+            state,
+            error,
+            room: transfer.room,
+            event: transfer.event,
+            twice: transfer.twice,
+            path: transfer.path.map(|path| path.display().to_string()),
+        }
+    }
+}
+
+impl TransferState {
+    fn from_node(state: ayni::TransferState) -> (Self, Option<ErrorDetail>) {
+        let state = match state {
+            ayni::TransferState::Waiting => Self::Waiting,
+            ayni::TransferState::Running => Self::Running,
+            ayni::TransferState::Paused => Self::Paused,
+            ayni::TransferState::Done => Self::Done,
+            ayni::TransferState::Failed(kind, message) => {
+                return (Self::Failed, Some(ErrorDetail { code: kind.into(), message }));
+            }
+            ayni::TransferState::Cancelled => Self::Cancelled,
+            _ => Self::Unknown,
+        };
+        (state, None)
     }
 }
 
@@ -178,6 +307,7 @@ impl From<ayni::MessageKind> for MessageKind {
     fn from(kind: ayni::MessageKind) -> Self {
         match kind {
             ayni::MessageKind::Message => Self::Message,
+            ayni::MessageKind::Attachment => Self::Attachment,
             ayni::MessageKind::Locked => Self::Locked,
             _ => Self::Unknown,
         }
@@ -234,9 +364,11 @@ impl From<ayni::Finding> for Finding {
 
 impl Event {
     /// Returns what is told of an event; none for the end of the stream, which is the socket's end.
-    pub(crate) fn from_node(event: ayni::Event) -> Option<Self> {
+    pub(crate) fn from_node(event: ayni::Event, thumbnails: bool) -> Option<Self> {
         Some(match event {
-            ayni::Event::Message(message) => Self::Message { message: message.into() },
+            ayni::Event::Message(message) => {
+                Self::Message { message: Message::from_node(message, thumbnails) }
+            }
             ayni::Event::RoomChanged(room) => Self::Room { room },
             ayni::Event::Joined { room, account, name } => {
                 Self::Joined { room, account_id: account, name }
@@ -247,6 +379,7 @@ impl Event {
             ayni::Event::Forked { room, device, account, name } => {
                 Self::Forked { room, device, account_id: account, name }
             }
+            ayni::Event::TransferChanged(id) => Self::Transfer { id },
             ayni::Event::PeerUp(peer_id) => Self::PeerUp { peer_id },
             ayni::Event::PeerDown(peer_id) => Self::PeerDown { peer_id },
             ayni::Event::Lagged(missed) => Self::Lagged { missed },
@@ -289,7 +422,7 @@ mod tests {
 
     #[test]
     fn a_message_keeps_author_and_device_apart() {
-        let message = Message::from(ayni::Message {
+        let message = ayni::Message {
             event: EventId([1; 32]),
             room: RoomId([2; 32]),
             author: AccountId([3; 32]),
@@ -298,12 +431,50 @@ mod tests {
             time_ms: 1_700_000_000_123,
             kind: ayni::MessageKind::Locked,
             text: String::new(),
+            attachment: None,
             mine: false,
-        });
+        };
+        let message = Message::from_node(message, false);
         assert_eq!(message.author, AccountId([3; 32]));
         assert_eq!(message.device, PeerId([4; 32]));
         assert_eq!(message.time, 1_700_000_000_123);
         assert_eq!(message.kind, MessageKind::Locked);
+    }
+
+    #[test]
+    fn a_thumbnail_is_told_only_where_it_is_asked_for_and_what_is_not_known_is_null() {
+        let picture = |side, bytes: &[u8]| ayni::Attachment {
+            blob: ayni::BlobId([5; 32]),
+            size: 7,
+            name: "a.png".into(),
+            media_type: "image/png".into(),
+            files: None,
+            picture: Some(ayni::Picture {
+                width: side,
+                height: 2 * side,
+                thumbhash: bytes.to_vec(),
+                thumbnail: bytes.to_vec(),
+            }),
+        };
+        let told = Attachment::from_node(picture(3, b"abc"), true);
+        assert_eq!((told.width, told.height), (Some(3), Some(6)));
+        assert_eq!(
+            (told.thumbhash.as_deref(), told.thumbnail.as_deref()),
+            (Some("YWJj"), Some("YWJj"))
+        );
+        let told = Attachment::from_node(picture(3, b"abc"), false);
+        assert_eq!((told.thumbhash.as_deref(), told.thumbnail), (Some("YWJj"), None));
+        let undecoded = Attachment::from_node(picture(0, b""), true);
+        assert_eq!((undecoded.width, undecoded.height), (None, None));
+        assert_eq!((undecoded.thumbhash, undecoded.thumbnail), (None, None));
+    }
+
+    #[test]
+    fn a_transfer_that_failed_says_why() {
+        let failed = ayni::TransferState::Failed(ayni::ErrorKind::Denied, "it is there".into());
+        let why = ErrorDetail { code: ErrorCode::Denied, message: "it is there".into() };
+        assert_eq!(TransferState::from_node(failed), (TransferState::Failed, Some(why)));
+        assert_eq!(TransferState::from_node(ayni::TransferState::Paused).0, TransferState::Paused);
     }
 
     #[test]
@@ -331,8 +502,10 @@ mod tests {
     fn a_fork_is_told_with_the_device_and_its_account() {
         let (room, device) = (RoomId([2; 32]), PeerId([4; 32]));
         let (account, name) = (AccountId([3; 32]), String::from("Rosa"));
-        let told =
-            Event::from_node(ayni::Event::Forked { room, device, account, name: name.clone() });
+        let told = Event::from_node(
+            ayni::Event::Forked { room, device, account, name: name.clone() },
+            true,
+        );
         assert_eq!(told, Some(Event::Forked { room, device, account_id: account, name }));
     }
 
@@ -355,7 +528,10 @@ mod tests {
 
     #[test]
     fn the_end_of_the_stream_is_not_an_event() {
-        assert_eq!(Event::from_node(ayni::Event::Closed), None);
-        assert_eq!(Event::from_node(ayni::Event::Lagged(3)), Some(Event::Lagged { missed: 3 }));
+        assert_eq!(Event::from_node(ayni::Event::Closed, false), None);
+        assert_eq!(
+            Event::from_node(ayni::Event::Lagged(3), false),
+            Some(Event::Lagged { missed: 3 })
+        );
     }
 }

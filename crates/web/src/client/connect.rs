@@ -18,7 +18,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 impl Client {
     /// Returns a client of the API at `addr`, which is to be on 127.0.0.1.
     pub fn new(addr: SocketAddr, token: &str) -> Self {
-        Self { addr, token: token.into(), http: Http::new() }
+        Self { addr, token: token.into(), http: Http::new(), thumbnails: false, passing: false }
     }
 
     /// Finds the node that serves the folder `data`; none when no node does.
@@ -39,7 +39,7 @@ impl Client {
             return Ok(None);
         }
         let Some(token) = read(&data.join(&address.token_file))? else { return Ok(None) };
-        let client = Self::new(addr, token.trim());
+        let client = Self { passing: address.passing, ..Self::new(addr, token.trim()) };
         client.probe(data, address.pid).await
     }
 
@@ -140,7 +140,8 @@ mod tests {
         drop(closed);
         fs::write(folder.path().join("token"), "0".repeat(64)).expect("writable");
         // Our own process is alive, but nobody listens.
-        let address = Address { http, pid: std::process::id(), token_file: "token".into() };
+        let (pid, token_file) = (std::process::id(), "token".into());
+        let address = Address { http, pid, token_file, passing: false };
         let json = serde_json::to_string(&address).expect("plain data");
         fs::write(folder.path().join(ADDRESS_FILE), json).expect("writable");
         assert!(Client::connect(folder.path()).await.expect("stale is no error").is_none());
@@ -154,7 +155,8 @@ mod tests {
         let http = format!("http://{}", trap.local_addr().expect("bound"));
         fs::write(folder.path().join("token"), "0".repeat(64)).expect("writable");
         // Linux never gives a process this id.
-        let address = Address { http, pid: u32::MAX, token_file: "token".into() };
+        let token_file = "token".into();
+        let address = Address { http, pid: u32::MAX, token_file, passing: false };
         let json = serde_json::to_string(&address).expect("plain data");
         fs::write(folder.path().join(ADDRESS_FILE), json).expect("writable");
         assert!(Client::connect(folder.path()).await.expect("stale is no error").is_none());

@@ -115,7 +115,9 @@ impl Client {
         mark_read: bool,
     ) -> Result<Streaming<api::Message>> {
         let (limit, mark_read) = (limit.to_string(), mark_read.to_string());
+        let thumbnails = self.thumbnails.then_some(("thumbnails", "true"));
         let query = [("limit", limit.as_str()), ("mark_read", mark_read.as_str())];
+        let query: Vec<_> = query.into_iter().chain(thumbnails).collect();
         let ask = Ask {
             method: Method::GET,
             path: http::path(&["rooms", room, "messages"], &query)?,
@@ -225,7 +227,11 @@ impl Client {
         self.answer(ask, timeout.saturating_add(GRACE)).await
     }
 
-    async fn fetch<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, &str)]) -> Result<T> {
+    pub(super) async fn fetch<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<T> {
         let ask = Ask {
             method: Method::GET,
             path: http::path(path, query)?,
@@ -235,11 +241,23 @@ impl Client {
         decode(&self.answer(ask, LOCAL_TIMEOUT).await?)
     }
 
-    async fn post<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> Result<T> {
+    pub(super) async fn put<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        body: &impl Serialize,
+    ) -> Result<T> {
+        self.send(Method::PUT, path, body, LOCAL_TIMEOUT).await
+    }
+
+    pub(super) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        body: &impl Serialize,
+    ) -> Result<T> {
         self.send(Method::POST, path, body, LOCAL_TIMEOUT).await
     }
 
-    async fn send<T: DeserializeOwned>(
+    pub(super) async fn send<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &[&str],
@@ -248,7 +266,14 @@ impl Client {
     ) -> Result<T> {
         let json = serde_json::to_vec(body).expect("the API's shapes are plain data");
         let path = http::path(path, &[])?;
-        let ask = Ask { method, path, body: Body::from(json), is_json: true };
+        self.answered(Ask { method, path, body: Body::from(json), is_json: true }, timeout).await
+    }
+
+    pub(super) async fn answered<T: DeserializeOwned>(
+        &self,
+        ask: Ask,
+        timeout: Duration,
+    ) -> Result<T> {
         decode(&self.answer(ask, timeout).await?)
     }
 

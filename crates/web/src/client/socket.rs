@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures_util::future::{AbortHandle, Abortable};
 use futures_util::stream::{FuturesUnordered, SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
+use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
@@ -78,16 +79,17 @@ impl Client {
     /// node waits for nobody, and drops a subscriber that does not read for long. It ends when the
     /// node stops.
     pub async fn events(&self) -> Result<Streaming<api::Event>> {
-        let socket = self.open(&["events"], &[], MAX_TEXT_FRAME).await?;
-        Ok(Box::pin(socket.filter_map(async |frame| match frame {
-            Ok(Message::Text(text)) => {
-                Some(serde_json::from_str(&text).map_err(|_| {
-                    ClientError::internal("the node told an event in an unknown form")
-                }))
-            }
-            Ok(_) | Err(WsError::ConnectionClosed | WsError::AlreadyClosed) => None,
-            Err(error) => Some(Err(refused(error))),
-        })))
+        let thumbnails = self.thumbnails.then_some(("thumbnails", "true"));
+        let query: Vec<_> = thumbnails.into_iter().collect();
+        Ok(values(self.open(&["events"], &query, MAX_TEXT_FRAME).await?))
+    }
+
+    /// Follows how far transfers are, beginning with how they are now: all of them, or the one with
+    /// this number; then the stream ends with it. It ends when the node stops.
+    pub async fn progress(&self, id: Option<u64>) -> Result<Streaming<api::Transfer>> {
+        let id = id.map(|id| id.to_string());
+        let query: Vec<_> = id.iter().map(|id| ("id", id.as_str())).collect();
+        Ok(values(self.open(&["progress"], &query, MAX_TEXT_FRAME).await?))
     }
 
     /// Registers a service with the node, which provides it until the returned value is dropped.
@@ -129,6 +131,21 @@ impl Client {
             .map(|(socket, _)| socket)
             .map_err(refused)
     }
+}
+
+/// Returns what the text frames of a socket say.
+fn values<T: DeserializeOwned + Send + 'static>(socket: Socket) -> Streaming<T> {
+    Box::pin(socket.filter_map(async |frame| match frame {
+        Ok(Message::Text(text)) => {
+            Some(
+                serde_json::from_str(&text).map_err(|_| {
+                    ClientError::internal("the node told something in an unknown form")
+                }),
+            )
+        }
+        Ok(_) | Err(WsError::ConnectionClosed | WsError::AlreadyClosed) => None,
+        Err(error) => Some(Err(refused(error))),
+    }))
 }
 
 impl ProvideOptions {

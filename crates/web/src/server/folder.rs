@@ -74,12 +74,13 @@ pub(super) struct Published {
 }
 
 impl Published {
-    pub(super) fn write(data: &Path, addr: SocketAddr) -> ayni::Result<Self> {
+    pub(super) fn write(data: &Path, addr: SocketAddr, passing: bool) -> ayni::Result<Self> {
         let path = data.join(ADDRESS_FILE);
         let address = Address {
             http: format!("http://{addr}"),
             pid: process::id(),
             token_file: token_file(data),
+            passing,
         };
         let json = serde_json::to_vec(&address).expect("the API's shapes are plain data");
         replace(&path, &json)?;
@@ -187,7 +188,8 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let folder = folder();
         let first = Token::open(folder.path()).expect("writable");
-        let published = Published::write(folder.path(), ([127, 0, 0, 1], 7).into()).expect("ok");
+        let addr = ([127, 0, 0, 1], 7).into();
+        let published = Published::write(folder.path(), addr, false).expect("ok");
         for name in [TOKEN_FILE, ADDRESS_FILE] {
             let mode = fs::metadata(folder.path().join(name)).expect("there").permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{name}");

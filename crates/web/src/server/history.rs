@@ -42,6 +42,7 @@ struct Seen {
 struct Rest {
     app: Arc<App>,
     room: RoomId,
+    thumbnails: bool,
     /// Older pages, the oldest first.
     pages: VecDeque<Seen>,
     /// The newest page, read only once.
@@ -49,8 +50,13 @@ struct Rest {
 }
 
 /// Answers with the newest `limit` messages of a room.
-pub(super) async fn history(app: Arc<App>, room: RoomId, limit: usize) -> Result<Response> {
-    let rest = plan(app, room, limit).await?;
+pub(super) async fn history(
+    app: Arc<App>,
+    room: RoomId,
+    limit: usize,
+    thumbnails: bool,
+) -> Result<Response> {
+    let rest = Rest { thumbnails, ..plan(app, room, limit).await? };
     let body = Body::from_stream(lines(rest));
     Ok(([(CONTENT_TYPE, LINES)], body).into_response())
 }
@@ -76,7 +82,7 @@ async fn plan(app: Arc<App>, room: RoomId, limit: usize) -> Result<Rest> {
             break;
         }
     }
-    Ok(Rest { app, room, pages, newest })
+    Ok(Rest { app, room, thumbnails: false, pages, newest })
 }
 
 /// Writes the pages forward. A failure on the way is a last line of its own.
@@ -88,7 +94,7 @@ fn lines(rest: Rest) -> impl Stream<Item = Result<Bytes, std::convert::Infallibl
             None => Ok(rest.newest.take()?),
         };
         match messages {
-            Ok(messages) => Some((Ok(encode(messages)), Some(rest))),
+            Ok(messages) => Some((Ok(encode(messages, rest.thumbnails)), Some(rest))),
             Err(failure) => {
                 let failure = api::Failure { error: failure.into_detail() };
                 Some((Ok(line(&failure)), None))
@@ -122,8 +128,9 @@ async fn reach(node: &Node, room: RoomId, seen: &Seen) -> Result<Vec<Message>> {
     Ok(messages)
 }
 
-fn encode(messages: Vec<Message>) -> Bytes {
-    let lines = messages.into_iter().map(|message| line(&api::Message::from(message)));
+fn encode(messages: Vec<Message>, thumbnails: bool) -> Bytes {
+    let messages = messages.into_iter();
+    let lines = messages.map(|message| line(&api::Message::from_node(message, thumbnails)));
     lines
         .fold(Vec::new(), |mut all, line| {
             all.extend_from_slice(&line);

@@ -14,11 +14,11 @@ use bytes::Bytes;
 use super::extract::{JsonBody, MAX_TEXT_BODY, RawBody, Room};
 use super::failure::{Failure, Result};
 use super::params::{MAX_SECONDS, Params, seconds};
-use super::{App, events, guard, history, page, provide, search};
+use super::{App, events, files, guard, history, page, progress, provide, search, shares, storage};
 use crate::api;
 use crate::frame::MAX_SERVICE_BYTES;
 
-type Shared = State<Arc<App>>;
+pub(super) type Shared = State<Arc<App>>;
 
 /// Returns the whole server: the guard, and behind it the routes.
 pub(super) fn router(app: Arc<App>) -> Router {
@@ -39,6 +39,28 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/rooms/{room}/person", get(person))
         .route("/api/v1/rooms/{room}/role", post(give_role))
         .route("/api/v1/rooms/{room}/remove", post(remove))
+        .route("/api/v1/rooms/{room}/attach", post(files::attach))
+        .route("/api/v1/rooms/{room}/files", get(files::files))
+        .route("/api/v1/rooms/{room}/fetch", post(files::fetch))
+        .route("/api/v1/rooms/{room}/pin", post(storage::pin))
+        .route("/api/v1/rooms/{room}/unpin", post(storage::unpin))
+        .route("/api/v1/rooms/{room}/pictures", get(storage::pictures).put(storage::set_pictures))
+        .route("/api/v1/transfers", get(files::transfers))
+        .route("/api/v1/transfers/{id}/pause", post(files::pause))
+        .route("/api/v1/transfers/{id}/resume", post(files::resume))
+        .route("/api/v1/transfers/{id}/cancel", post(files::cancel))
+        .route("/api/v1/transfers/{id}/priority", post(storage::set_priority))
+        .route("/api/v1/transfers/{id}/limit", post(storage::set_limit))
+        .route("/api/v1/limits", get(storage::limits).put(storage::set_limits))
+        .route("/api/v1/storage", get(storage::storage))
+        .route("/api/v1/storage/quota", put(storage::set_quota))
+        .route("/api/v1/storage/replication", put(storage::set_replication))
+        .route("/api/v1/transfers/{id}/content", get(shares::content))
+        .route("/api/v1/progress", get(progress::progress))
+        .route("/api/v1/shares", get(shares::shares).post(shares::share))
+        .route("/api/v1/shares/bytes", post(shares::share_bytes))
+        .route("/api/v1/unshare", post(shares::unshare))
+        .route("/api/v1/get", post(shares::get))
         .route("/api/v1/search", get(search::search))
         .route("/api/v1/look", post(look))
         .route("/api/v1/join", post(join))
@@ -87,6 +109,8 @@ async fn status(State(app): Shared) -> Result<Json<api::Status>> {
         rooms: status.rooms,
         joining: status.joining,
         events: status.events,
+        given: app.node.given(),
+        taken: app.node.taken(),
         uptime_s: status.uptime.as_secs(),
     }))
 }
@@ -190,12 +214,13 @@ async fn say(
 async fn messages(State(app): Shared, Room(room): Room, mut params: Params) -> Result<Response> {
     let limit = params.parsed::<usize>("limit")?.unwrap_or(api::DEFAULT_LIMIT);
     let mark_read = params.parsed::<bool>("mark_read")?.unwrap_or(false);
+    let thumbnails = params.parsed::<bool>("thumbnails")?.unwrap_or(false);
     params.end()?;
     // Marked before it is read: what arrives in between is listed, and at worst counted as unread.
     if mark_read {
         app.node.mark_read(room).await?;
     }
-    history::history(app, room, limit).await
+    history::history(app, room, limit, thumbnails).await
 }
 
 async fn members(State(app): Shared, Room(room): Room) -> Result<Json<Vec<api::Member>>> {
@@ -279,6 +304,6 @@ async fn request(
     Ok(app.node.request(peer, &service, body, timeout).await?)
 }
 
-fn all<T, U: From<T>>(values: impl IntoIterator<Item = T>) -> Vec<U> {
+pub(super) fn all<T, U: From<T>>(values: impl IntoIterator<Item = T>) -> Vec<U> {
     values.into_iter().map(U::from).collect()
 }

@@ -87,7 +87,8 @@ impl Search {
                 let known = self.app.node.room(room).map(|info| info.name);
                 known.unwrap_or_else(|_| room.short())
             });
-            let (message, room_name) = (message.clone().into(), name.clone());
+            let message = api::Message::from_node(message.clone(), false);
+            let room_name = name.clone();
             lines.extend_from_slice(&line(&api::FoundMessage { message, room_name }));
         }
         lines

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(unreachable_pub, reason = "a module of each test file")]
 
+pub mod png;
+
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,7 +18,7 @@ use tokio::net::TcpStream;
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Every route that needs a token, with a body or query that it accepts.
-pub const ROUTES: [(&str, &str, &str); 29] = [
+pub const ROUTES: [(&str, &str, &str); 54] = [
     ("GET", "/api/v1/status", ""),
     ("GET", "/api/v1/doctor", ""),
     ("GET", "/api/v1/id", ""),
@@ -35,6 +37,31 @@ pub const ROUTES: [(&str, &str, &str); 29] = [
     ("GET", "/api/v1/rooms/x/person?who=Rosa", ""),
     ("POST", "/api/v1/rooms/x/role", r#"{"who":"Rosa","role":"admin"}"#),
     ("POST", "/api/v1/rooms/x/remove", r#"{"who":"Rosa"}"#),
+    ("POST", "/api/v1/rooms/x/attach", r#"{"path":"/a"}"#),
+    ("GET", "/api/v1/rooms/x/files", ""),
+    ("POST", "/api/v1/rooms/x/fetch", r#"{"event":"0123"}"#),
+    ("POST", "/api/v1/rooms/x/pin", r#"{"event":"0123"}"#),
+    ("POST", "/api/v1/rooms/x/unpin", r#"{"event":"0123"}"#),
+    ("GET", "/api/v1/rooms/x/pictures", ""),
+    ("PUT", "/api/v1/rooms/x/pictures", r#"{"bytes":1}"#),
+    ("GET", "/api/v1/transfers", ""),
+    ("POST", "/api/v1/transfers/1/pause", "{}"),
+    ("POST", "/api/v1/transfers/1/resume", "{}"),
+    ("POST", "/api/v1/transfers/1/cancel", "{}"),
+    ("POST", "/api/v1/transfers/1/priority", r#"{"priority":"high"}"#),
+    ("POST", "/api/v1/transfers/1/limit", r#"{"down":1}"#),
+    ("GET", "/api/v1/transfers/1/content", ""),
+    ("GET", "/api/v1/limits", ""),
+    ("PUT", "/api/v1/limits", r#"{"up":1}"#),
+    ("GET", "/api/v1/storage", ""),
+    ("PUT", "/api/v1/storage/quota", r#"{"bytes":1}"#),
+    ("PUT", "/api/v1/storage/replication", r#"{"agrees":true,"copies":3,"room_bytes":1}"#),
+    ("GET", "/api/v1/progress", ""),
+    ("GET", "/api/v1/shares", ""),
+    ("POST", "/api/v1/shares", r#"{"paths":["/a"]}"#),
+    ("POST", "/api/v1/shares/bytes?name=a", "data"),
+    ("POST", "/api/v1/unshare", r#"{"share":"0123"}"#),
+    ("POST", "/api/v1/get", r#"{"ticket":"blob"}"#),
     ("GET", "/api/v1/search?text=hello", ""),
     ("POST", "/api/v1/look", r#"{"ticket":"ayni"}"#),
     ("POST", "/api/v1/join", r#"{"ticket":"ayni"}"#),
@@ -49,8 +76,12 @@ pub const ROUTES: [(&str, &str, &str); 29] = [
 ];
 
 /// The routes that are WebSockets.
-pub const SOCKETS: [&str; 3] =
-    ["/api/v1/events", "/api/v1/provide?name=echo", "/api/v1/forward?peer=x&service=echo"];
+pub const SOCKETS: [&str; 4] = [
+    "/api/v1/events",
+    "/api/v1/progress",
+    "/api/v1/provide?name=echo",
+    "/api/v1/forward?peer=x&service=echo",
+];
 
 /// A node that serves its API.
 pub struct Api {

@@ -1,41 +1,17 @@
 //! What is found by its words, in which order, and what is not found any more.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ayni_core::chat::Chat;
 use ayni_core::epoch::EpochSecret;
 
-use super::super::{Search, Words, schema};
+use super::super::{Matches, Search, Words, schema};
 use super::*;
-
-/// Longest wait for the index, on a busy machine.
-const DEADLINE: Duration = Duration::from_mins(1);
-
-fn secret(n: u8) -> EpochSecret {
-    EpochSecret::new([n; 32])
-}
 
 /// A log of device `n` in a room, with these texts, one each second from `time` on.
 fn talk(room: RoomId, n: u8, key: &EpochSecret, time: u64, texts: &[&str]) -> Vec<Event> {
-    let mut log: Vec<Event> = Vec::new();
-    for (seq, text) in (0..).zip(texts) {
-        let prev = log.last().map(Event::id);
-        let mut header = event(n, Lane::Chat, seq, prev, time + 1000 * seq).header().clone();
-        (header.room, header.epoch) = (room, Some(key.id(room)));
-        let plain = Chat::message(text).expect("short").to_bytes();
-        let body = key.seal(room, &header.associated_data(), &plain, &[n; 32]);
-        log.push(Event::sign(header, body, &device(n)));
-    }
-    log
-}
-
-fn all_of(room: RoomId, log: &[Event]) -> Write {
-    Write::Append(Append { room, ..append(log, log.len()) })
-}
-
-fn keys(room: RoomId, key: &EpochSecret) -> Write {
-    Write::Secrets { room, secrets: vec![(key.id(room), key.clone())] }
+    let said: Vec<Chat> = texts.iter().map(|text| Chat::message(text).expect("short")).collect();
+    say(room, n, key, time, &said)
 }
 
 fn asked(text: &str) -> Search {
@@ -43,28 +19,11 @@ fn asked(text: &str) -> Search {
     Search { words, room: None, before: None, limit: 100, not_after: Hlc(u64::MAX) }
 }
 
-/// Waits until everything was looked at, and what was deleted is out of the index.
-async fn settled(store: &Store) {
-    let begun = Instant::now();
-    loop {
-        let behind = store.search(asked("anything")).await.expect("reads").behind;
-        let leaving = store.0.pool.read(|db| {
-            let sql = "SELECT (SELECT count(*) FROM leaving) + (SELECT count(*) FROM unreadable u
-                       JOIN secrets s ON s.room = u.room AND s.epoch = u.epoch)";
-            Ok(db.query_row(sql, [], |row| row.get::<_, i64>(0))?)
-        });
-        if behind == 0 && leaving.await.expect("reads") == 0 {
-            return;
-        }
-        assert!(begun.elapsed() < DEADLINE, "{behind} are still to be indexed");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
 /// Returns what a search finds when the index is complete, with page sizes that meet ties.
 async fn found(store: &Store, search: Search) -> Vec<Event> {
     settled(store).await;
-    let whole = store.search(search.clone()).await.expect("reads").events;
+    let Matches { events: whole, behind } = store.search(search.clone()).await.expect("reads");
+    assert_eq!(behind, 0);
     for limit in [1, 3] {
         let (mut paged, mut before) = (Vec::new(), search.before);
         loop {
@@ -78,12 +37,6 @@ async fn found(store: &Store, search: Search) -> Vec<Event> {
         assert_eq!(paged, whole, "pages of {limit}");
     }
     whole.into_iter().map(|(_, event)| event).collect()
-}
-
-fn newest_first(logs: &[&[Event]]) -> Vec<Event> {
-    let mut all: Vec<Event> = logs.concat();
-    all.sort_by_key(|event| std::cmp::Reverse(event.order()));
-    all
 }
 
 #[tokio::test]
@@ -214,14 +167,6 @@ async fn indexing_goes_on_after_any_end() {
     }
 }
 
-/// Whether any file of a folder has these bytes.
-fn on_disk(folder: &Path, bytes: &[u8]) -> bool {
-    let files = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("there"));
-    files
-        .map(|file| std::fs::read(file.path()).expect("reads"))
-        .any(|all| all.windows(bytes.len()).any(|part| part.eq_ignore_ascii_case(bytes)))
-}
-
 #[tokio::test]
 async fn voided_messages_leave_the_index_and_the_disk() {
     let (folder, store) = fresh().await;
@@ -233,12 +178,7 @@ async fn voided_messages_leave_the_index_and_the_disk() {
     store.write(all_of(ROOM, &other)).await.expect("stored");
     assert_eq!(found(&store, asked("zyzzyva")).await, [log[3].clone(), log[1].clone()]);
     assert!(on_disk(folder.path(), b"zyzzyva"));
-    let cut = Append {
-        voided: vec![(chat(1), 1)],
-        runs: vec![summary(&[&log[..1]])],
-        ..append(&log[..1], 0)
-    };
-    store.write(Write::Append(cut)).await.expect("stored");
+    store.write(cut(chat(1), &log[..1])).await.expect("stored");
     assert_eq!(found(&store, asked("zyzzyva")).await, []);
     assert_eq!(found(&store, asked("qoph")).await, []);
     assert_eq!(found(&store, asked("remains")).await, newest_first(&[&log[..1], &other]));
@@ -257,20 +197,11 @@ async fn a_row_number_that_is_given_again_is_another_message() {
     store.write(all_of(ROOM, &first)).await.expect("stored");
     store.write(all_of(ROOM, &locked)).await.expect("stored");
     settled(&store).await;
-    let gone = |log: LogId, kept: &[Event]| {
-        let runs = if kept.is_empty() { (log, vec![], Hlc(0)) } else { summary(&[kept]) };
-        let (voided, events) = (vec![(log, kept.len() as u64)], vec![].into());
-        Write::Append(Append { voided, events, runs: vec![runs], ..append(&first, 0) })
-    };
     // Both, and at once what takes their rows: of the same epoch, and of the other.
     let second = talk(ROOM, 2, &secret(4), 1000, &["new one"]);
     let third = talk(ROOM, 3, &secret(1), 1000, &["new two old", "new three"]);
-    let writes = [
-        gone(chat(4), &[]),
-        gone(chat(1), &first[..1]),
-        all_of(ROOM, &second),
-        all_of(ROOM, &third),
-    ];
+    let writes =
+        [cut(chat(4), &[]), cut(chat(1), &first[..1]), all_of(ROOM, &second), all_of(ROOM, &third)];
     let mut pending = Vec::new();
     for write in writes {
         let permit = store.reserve().await.expect("open");

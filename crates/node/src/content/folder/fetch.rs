@@ -1,0 +1,138 @@
+//! Fetching a folder: its list, the ends of its files, then the rest of those that are larger.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ayni_core::id::BlobId;
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use super::{AT_ONCE, MAX_LIST, MAX_NAMES, files, parts};
+use crate::content::access;
+use crate::content::allowance::{Allowance, Bound};
+use crate::content::fetch::{self, Seen, View};
+use crate::content::store::Contents;
+use crate::content::transfers::Transfer;
+use crate::error::{Error, Result};
+use crate::inner::Inner;
+
+/// Fetches all of a folder.
+///
+/// # Errors
+/// As [`parts`], and of [`fetch::fetch`]; [`Error::Invalid`] where it has not the size that its sender
+/// says.
+pub(crate) async fn fetch(
+    inner: &Arc<Inner>,
+    contents: &Contents,
+    transfer: &Arc<Transfer>,
+) -> Result<()> {
+    let (root, claimed) = (transfer.wish.root, transfer.wish.claimed);
+    let mut goal = transfer.goal(inner, root);
+    goal.limits.most = Arc::new(Allowance::new(Bound::List(MAX_LIST)));
+    let size = fetch::fetch(inner, contents, goal, |_| {}).await?;
+    let parts: Arc<[BlobId]> = parts(contents, root).await?.into();
+    let _coming = access::begin_parts(inner, contents, &transfer.wish, &parts).await?;
+    let mut goal = transfer.goal(inner, root);
+    if let Some(claimed) = claimed {
+        let names = parts.first().copied().unwrap_or(root);
+        goal.limits.most = Arc::new(Allowance::new(Bound::Files(claimed, (names, MAX_NAMES))));
+    }
+    let ends = (size, parts.clone());
+    let count = parts.len() as u64;
+    fetch::fetch_ends(inner, contents, goal, ends, |seen| {
+        transfer.see(share_of(claimed, count, seen));
+    })
+    .await?;
+    access::give(inner, contents, &transfer.wish, &parts).await?;
+    let rest = Rest::of(contents, &parts, claimed).await?;
+    contents.check_space(rest.total.saturating_sub(rest.here))?;
+    let total = rest.total;
+    rest.fetch(inner, contents, transfer).await?;
+    transfer.see(View { bytes: total, size: Some(total), ..View::default() });
+    // What names it says must be what can be written.
+    files(contents, root).await.map(drop)
+}
+
+/// How far a folder is of whose `count` files so many have not begun: by their number, since nobody
+/// knows how large they are.
+fn share_of(claimed: Option<u64>, count: u64, seen: &Seen) -> View {
+    let begun = count.saturating_sub(seen.missing);
+    let bytes = claimed.map_or(0, |size| {
+        let share = u128::from(size) * u128::from(begun) / u128::from(count.max(1));
+        u64::try_from(share).unwrap_or(u64::MAX)
+    });
+    View { bytes, size: claimed, rate: seen.rate, peers: seen.peers, ..View::default() }
+}
+
+/// What lacks when the size of every file is proved.
+struct Rest {
+    /// Bytes of all.
+    total: u64,
+    /// Bytes of those that are whole.
+    here: u64,
+    /// Those that are not, each once.
+    larger: Vec<BlobId>,
+}
+
+impl Rest {
+    async fn of(contents: &Contents, parts: &[BlobId], claimed: Option<u64>) -> Result<Self> {
+        let mut rest = Self { total: 0, here: 0, larger: Vec::new() };
+        let held = contents.held_all(parts.to_vec()).await?;
+        for (at, (part, held)) in parts.iter().zip(held).enumerate() {
+            // The list begins with the files' names, which are nobody's bytes.
+            let size = held.size.filter(|_| at > 0).unwrap_or(0);
+            rest.total = rest.total.saturating_add(size);
+            if held.complete {
+                rest.here = rest.here.saturating_add(size);
+            } else {
+                rest.larger.push(*part);
+            }
+        }
+        rest.larger.sort_unstable();
+        rest.larger.dedup();
+        let files = rest.total;
+        match claimed {
+            Some(claimed) if claimed != files => Err(Error::Invalid(format!(
+                "its sender says that its files have {claimed} bytes, and they have {files}: it is \
+                 not fetched"
+            ))),
+            _ => Ok(rest),
+        }
+    }
+
+    async fn fetch(
+        self,
+        inner: &Arc<Inner>,
+        contents: &Contents,
+        transfer: &Arc<Transfer>,
+    ) -> Result<()> {
+        let total = self.total;
+        let seen = Mutex::new((self.here, BTreeMap::<BlobId, View>::new()));
+        let lock = || seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let fetching = stream::iter(self.larger).map(|part| async move {
+            let goal = transfer.goal(inner, part);
+            let size = fetch::fetch(inner, contents, goal, |view| {
+                let mut seen = lock();
+                seen.1.insert(part, view);
+                transfer.see(sum(seen.0, total, &seen.1));
+            });
+            let size = size.await?;
+            let mut seen = lock();
+            seen.1.remove(&part);
+            seen.0 = seen.0.saturating_add(size);
+            Ok::<_, Error>(())
+        });
+        fetching.buffer_unordered(AT_ONCE / 2).try_collect::<Vec<()>>().await.map(drop)
+    }
+}
+
+fn sum(here: u64, total: u64, views: &BTreeMap<BlobId, View>) -> View {
+    let mut sum = View { bytes: here, size: Some(total), ..View::default() };
+    for view in views.values() {
+        sum.bytes = sum.bytes.saturating_add(view.bytes);
+        sum.rate = sum.rate.saturating_add(view.rate);
+        sum.peers = sum.peers.max(view.peers);
+        sum.twice = sum.twice.saturating_add(view.twice);
+    }
+    sum.bytes = sum.bytes.min(total);
+    sum
+}

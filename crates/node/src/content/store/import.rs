@@ -1,0 +1,160 @@
+//! Taking files and bytes in.
+
+use std::fs::File;
+use std::io::{self, Read, Seek as _, Write as _};
+use std::path::Path;
+
+use ayni_core::id::BlobId;
+use ayni_core::swarm::block_count;
+use bao_tree::BaoTree;
+use bao_tree::blake3::Hash;
+use bao_tree::io::outboard::PreOrderOutboard;
+use bao_tree::io::sync::CreateOutboard as _;
+use tempfile::NamedTempFile;
+
+use super::entry::BLOCK;
+use super::files::{Files, Kind, Link};
+use super::space::{self, Free};
+
+/// Bytes that are read at a time: long enough that hashing is not interrupted by reading.
+const READ: usize = 1024 * 1024;
+
+/// Bytes that a reader brings between two looks at the space that is left.
+const LOOK: u64 = 64 * 1024 * 1024;
+
+/// A file that was hashed.
+struct Hashed {
+    blob: BlobId,
+    size: u64,
+    tree: Option<NamedTempFile>,
+}
+
+/// What is ready to be taken in under its name.
+pub(super) struct Ready {
+    pub(super) blob: BlobId,
+    pub(super) size: u64,
+    tree: Option<NamedTempFile>,
+    what: What,
+}
+
+enum What {
+    /// A file of the store's own.
+    Own(NamedTempFile),
+    /// One that stays where it is.
+    Link(Link),
+}
+
+/// Copies a file. Where the file system can, both share their bytes.
+pub(super) fn copy(
+    (files, free): (&Files, Free),
+    path: &Path,
+    seen: &mut dyn FnMut(u64),
+) -> io::Result<Ready> {
+    // The copy's mode would be the source's, which may be read-only.
+    let mut source = File::open(path)?;
+    space::check(free, files.folder(), source.metadata()?.len())?;
+    let fresh = files.fresh()?;
+    io::copy(&mut source, &mut fresh.as_file())?;
+    own(files, fresh, seen)
+}
+
+/// Takes what a reader brings.
+pub(super) fn read(
+    (files, free): (&Files, Free),
+    mut from: impl Read,
+    seen: &mut dyn FnMut(u64),
+) -> io::Result<Ready> {
+    let fresh = files.fresh()?;
+    loop {
+        space::check(free, files.folder(), 0)?;
+        if io::copy(&mut from.by_ref().take(LOOK), &mut fresh.as_file())? < LOOK {
+            return own(files, fresh, seen);
+        }
+    }
+}
+
+fn own(files: &Files, fresh: NamedTempFile, seen: &mut dyn FnMut(u64)) -> io::Result<Ready> {
+    let Hashed { blob, size, tree } = hash(files, fresh.as_file(), seen)?;
+    if tree.is_some() {
+        fresh.as_file().sync_all()?;
+    }
+    Ok(Ready { blob, size, tree, what: What::Own(fresh) })
+}
+
+/// Looks at a file that stays where it is.
+pub(super) fn link(files: &Files, path: &Path, seen: &mut dyn FnMut(u64)) -> io::Result<Ready> {
+    let file = File::open(path)?;
+    let before = Link::of(path, &file)?;
+    let Hashed { blob, size, tree } = hash(files, &file, seen)?;
+    if Link::of(path, &file)? != before || size != before.size {
+        return Err(io::Error::other("it was changed while it was read: try again"));
+    }
+    Ok(Ready { blob, size, tree, what: What::Link(before) })
+}
+
+/// Gives it its name, instead of what is there. The content is locked by the caller, and what has it
+/// open goes on with what it has.
+pub(super) fn keep(files: &Files, ready: Ready) -> io::Result<()> {
+    let Ready { blob, tree, what, .. } = ready;
+    files.make_shelf(blob)?;
+    if matches!(what, What::Link(_)) && files.path(blob, Kind::Data).exists() {
+        return Ok(());
+    }
+    if let Some(tree) = tree {
+        files.keep(tree, blob, Kind::Tree)?;
+    }
+    match what {
+        What::Own(fresh) => files.keep(fresh, blob, Kind::Data)?,
+        What::Link(link) => {
+            let mut note = files.fresh()?;
+            let bytes = postcard::to_stdvec(&link).map_err(io::Error::other)?;
+            note.write_all(&bytes)?;
+            files.keep(note, blob, Kind::Link)?;
+            return forget(files, blob, &[Kind::Via, Kind::Have, Kind::Part]);
+        }
+    }
+    // Nobody of a room gave it.
+    forget(files, blob, &[Kind::Via, Kind::Have, Kind::Part, Kind::Link])
+}
+
+fn forget(files: &Files, blob: BlobId, kinds: &[Kind]) -> io::Result<()> {
+    kinds.iter().try_for_each(|kind| files.remove(blob, *kind))
+}
+
+/// Hashes a file and writes its tree, which is on the disk then.
+fn hash(files: &Files, mut file: &File, seen: &mut dyn FnMut(u64)) -> io::Result<Hashed> {
+    let size = file.metadata()?.len();
+    file.rewind()?;
+    let (root, shape) = (Hash::from_bytes([0; 32]), BaoTree::new(size, BLOCK));
+    let reader = io::BufReader::with_capacity(READ, Counted { file, read: 0, seen });
+    let (root, tree) = if block_count(size) > 1 {
+        let tree = files.fresh()?;
+        let mut hashes = vec![0; usize::try_from(shape.outboard_size()).map_err(io::Error::other)?];
+        let mut outboard = PreOrderOutboard { root, tree: shape, data: &mut hashes[..] };
+        outboard.init_from(reader)?;
+        let root = outboard.root;
+        tree.as_file().write_all(&hashes)?;
+        tree.as_file().sync_all()?;
+        (root, Some(tree))
+    } else {
+        let mut outboard = PreOrderOutboard { root, tree: shape, data: &mut [][..] };
+        outboard.init_from(reader)?;
+        (outboard.root, None)
+    };
+    Ok(Hashed { blob: BlobId(*root.as_bytes()), size, tree })
+}
+
+struct Counted<'a> {
+    file: &'a File,
+    read: u64,
+    seen: &'a mut dyn FnMut(u64),
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(bytes)?;
+        self.read += read as u64;
+        (self.seen)(self.read);
+        Ok(read)
+    }
+}

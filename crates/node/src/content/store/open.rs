@@ -1,0 +1,90 @@
+//! Which contents are open, so that all who use one share it, and by what those that are fetched come.
+//!
+//! Each content has a lock of its own, for as long as it takes to find, begin, finish or replace it: one
+//! that is hashed again after a crash holds up no other. The lock of them all is held to find that one.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use ayni_core::id::BlobId;
+
+use super::entry::Entry;
+use super::via::Via;
+
+/// Slots beyond twice those that were in use are looked through for empty ones.
+const FEW: usize = 64;
+
+/// One content, open or not.
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    entry: Mutex<Weak<Entry>>,
+}
+
+impl Slot {
+    /// Locks it. Blocking; never while another one is locked.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Weak<Entry>> {
+        lock(&self.entry)
+    }
+}
+
+/// The open contents.
+#[derive(Debug, Default)]
+pub(super) struct Open(Mutex<Slots>);
+
+#[derive(Debug, Default)]
+struct Slots {
+    all: BTreeMap<BlobId, Arc<Slot>>,
+    /// How many were in use when it was last looked.
+    used: usize,
+}
+
+impl Open {
+    pub(super) fn slot(&self, blob: BlobId) -> Arc<Slot> {
+        let mut slots = lock(&self.0);
+        if slots.all.len() > slots.used * 2 + FEW {
+            // Nobody else takes one meanwhile: one that is not shared is not locked.
+            slots.all.retain(|_, slot| {
+                Arc::strong_count(slot) > 1 || lock(&slot.entry).strong_count() > 0
+            });
+            slots.used = slots.all.len();
+        }
+        slots.all.entry(blob).or_default().clone()
+    }
+}
+
+/// By what each content comes that is being fetched.
+#[derive(Debug, Default)]
+pub(super) struct Coming(Mutex<BTreeMap<BlobId, Vec<Via>>>);
+
+impl Coming {
+    /// Notes that a content is fetched; returns whether nothing else brings it.
+    pub(super) fn begin(&self, blob: BlobId, via: Via) -> bool {
+        let mut all = lock(&self.0);
+        let vias = all.entry(blob).or_default();
+        vias.push(via);
+        vias.iter().all(|other| *other == via)
+    }
+
+    pub(super) fn end(&self, blob: BlobId, via: Via) {
+        let mut all = lock(&self.0);
+        let Some(vias) = all.get_mut(&blob) else { return };
+        if let Some(at) = vias.iter().position(|other| *other == via) {
+            vias.swap_remove(at);
+        }
+        if vias.is_empty() {
+            all.remove(&blob);
+        }
+    }
+
+    /// Returns by what a content comes that is begun now.
+    pub(super) fn of(&self, blob: BlobId) -> Via {
+        let all = lock(&self.0);
+        let vias = all.get(&blob).map(Vec::as_slice).unwrap_or_default();
+        let Some(first) = vias.first() else { return Via::Mixed };
+        if vias.iter().all(|via| via == first) { *first } else { Via::Mixed }
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

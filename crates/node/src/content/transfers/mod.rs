@@ -1,0 +1,457 @@
+//! The fetches of a node: begun once, and carried on until they are done or cancelled, through pauses
+//! and restarts.
+
+mod run;
+mod slots;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use ayni_core::id::{BlobId, EventId, PeerId, RoomId};
+use ayni_core::swarm::{BLOCK_BYTES, Order};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+pub use self::slots::Priority;
+use self::slots::Slots;
+use super::access;
+use super::allowance::Allowance;
+use super::ask::Limits;
+use super::fetch::{Goal, View};
+use super::model::{TransferInfo, TransferState};
+use super::store::Held;
+use super::target::{Existing, Target};
+use super::uploads::Pacer;
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::inner::Inner;
+use crate::store::{Rates, StoredTransfer, TransferSource, Write};
+
+/// Transfers that are neither done nor cancelled, at most: each is looked after, and shown in a list.
+const MAX_OPEN: usize = 1000;
+/// Transfers that are over and still listed.
+const MAX_LISTED: usize = 64;
+/// How often it is looked who may have what is fetched.
+const LOOK: Duration = Duration::from_secs(2);
+/// How often it is asked who else fetches what a ticket names.
+const ASK_FETCHERS: Duration = Duration::from_secs(10);
+/// Peers that asked for the same content and are tried for it.
+const MAX_NOTED: usize = 32;
+/// Members that are not connected and are tried all the same: dials cost.
+const MAX_DIALLED: usize = 8;
+
+/// Where a content comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The members of a room, because of a message.
+    Room(RoomId, EventId),
+    /// The peer of a ticket, and whoever else fetches it. With the ticket, as it is written.
+    Ticket(PeerId, String),
+}
+
+/// What to fetch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wish {
+    pub(crate) source: Source,
+    pub(crate) root: BlobId,
+    pub(crate) folder: bool,
+    /// What it is called; of others' choosing.
+    pub(crate) name: String,
+    /// How large it is, as others say.
+    pub(crate) claimed: Option<u64>,
+    pub(crate) target: Option<Target>,
+    /// Whether someone asked for it, so that it goes first.
+    pub(crate) asked: bool,
+}
+
+impl Wish {
+    fn stored(&self, id: u64, now_ms: u64, priority: Priority) -> StoredTransfer {
+        StoredTransfer {
+            id,
+            root: self.root,
+            folder: self.folder,
+            source: match &self.source {
+                Source::Room(room, event) => TransferSource::Message { room: *room, event: *event },
+                Source::Ticket(_, ticket) => TransferSource::Ticket(ticket.clone().into_bytes()),
+            },
+            target: self.target.as_ref().map(|target| target.path.clone()),
+            existing: self.target.as_ref().map(|target| target.existing).unwrap_or_default(),
+            since_ms: now_ms,
+            paused: false,
+            rates: Rates::default(),
+            priority: priority as u8,
+        }
+    }
+}
+
+/// How a transfer stands, and how far it is.
+pub(crate) type Standing = (TransferState, View);
+
+/// A fetch.
+#[derive(Debug)]
+pub(crate) struct Transfer {
+    pub(crate) id: u64,
+    pub(crate) wish: Wish,
+    state: watch::Sender<Standing>,
+    paused: watch::Sender<bool>,
+    sources: watch::Sender<BTreeSet<PeerId>>,
+    noted: Mutex<Vec<PeerId>>,
+    order: watch::Sender<Order>,
+    pub(super) pace: Arc<Pacer>,
+    priority: watch::Sender<Priority>,
+    /// Wakes one that failed.
+    again: Notify,
+    cancel: CancellationToken,
+    /// Whether it was begun by an earlier run of the node.
+    resumed: bool,
+    /// Held by who writes it to its target.
+    placing: Arc<tokio::sync::Mutex<()>>,
+    /// Whether it is being written there.
+    places: AtomicBool,
+    placed: Mutex<Option<PathBuf>>,
+}
+
+impl Transfer {
+    /// Returns how it stands.
+    pub(crate) fn info(&self) -> TransferInfo {
+        let (state, view) = self.state.borrow().clone();
+        let (room, event) = match &self.wish.source {
+            Source::Room(room, event) => (Some(*room), Some(*event)),
+            Source::Ticket(..) => (None, None),
+        };
+        // What was true of the last moment it ran is not true any more.
+        let runs = matches!(state, TransferState::Running);
+        let view = if runs { view } else { View { rate: 0, peers: 0, ..view } };
+        let size = view.size.or(self.wish.claimed);
+        let left = size.map(|size| size.saturating_sub(view.bytes));
+        let eta = left.filter(|_| view.rate > 0).map(|left| left.div_ceil(view.rate));
+        TransferInfo {
+            id: self.id,
+            blob: self.wish.root,
+            room,
+            event,
+            name: self.wish.name.clone(),
+            bytes: view.bytes,
+            size,
+            rate: view.rate,
+            eta: eta.map(Duration::from_secs),
+            peers: view.peers,
+            twice: view.twice,
+            path: lock(&self.placed).clone(),
+            priority: *self.priority.borrow(),
+            state,
+        }
+    }
+
+    /// Returns a view that hears of every change.
+    pub(crate) fn watch(&self) -> watch::Receiver<Standing> {
+        self.state.subscribe()
+    }
+
+    /// Says what is to come first.
+    pub(crate) fn set_order(&self, order: Order) {
+        self.order.send_if_modified(|now| std::mem::replace(now, order) != order);
+    }
+
+    /// Notes that a peer is after the same content: it may have some of it.
+    fn note(&self, peer: PeerId) {
+        let mut noted = lock(&self.noted);
+        if !noted.contains(&peer) {
+            noted.truncate(MAX_NOTED - 1);
+            noted.insert(0, peer);
+        }
+    }
+
+    /// Returns what is there already and is to stay, so that nothing need be fetched.
+    fn skips(&self) -> Option<PathBuf> {
+        let target = self.wish.target.as_ref().filter(|it| it.existing == Existing::Skip)?;
+        let by_ticket = matches!(self.wish.source, Source::Ticket(..));
+        let path = target.path_of(&self.wish.name);
+        (!by_ticket && path.symlink_metadata().is_ok()).then_some(path)
+    }
+
+    fn set_sources(&self, found: BTreeSet<PeerId>) {
+        self.sources.send_if_modified(|now| {
+            let changed = *now != found;
+            *now = found;
+            changed
+        });
+    }
+
+    fn add_sources(&self, found: &BTreeSet<PeerId>) {
+        let mut all = self.sources.borrow().clone();
+        all.extend(found);
+        self.set_sources(all);
+    }
+
+    fn set(&self, state: TransferState) {
+        self.state.send_modify(|now| now.0 = state);
+    }
+}
+
+/// All transfers of a node.
+#[derive(Debug, Default)]
+pub(crate) struct Transfers {
+    all: Mutex<BTreeMap<u64, Arc<Transfer>>>,
+    /// One at a time fetches a content.
+    busy: Mutex<BTreeMap<BlobId, Arc<tokio::sync::Mutex<()>>>>,
+    /// Held while one is begun: the same is not begun twice.
+    beginning: tokio::sync::Mutex<()>,
+    slots: Arc<Slots>,
+    pub(super) pace: Arc<Pacer>,
+}
+
+impl Transfers {
+    /// Returns all transfers, those that are over among them as long as they are listed.
+    pub(crate) fn all(&self) -> Vec<Arc<Transfer>> {
+        lock(&self.all).values().cloned().collect()
+    }
+
+    pub(crate) fn find(&self, id: u64) -> Option<Arc<Transfer>> {
+        lock(&self.all).get(&id).cloned()
+    }
+
+    /// Returns the unfinished transfer that does what is wished.
+    fn same(&self, wish: &Wish) -> Option<Arc<Transfer>> {
+        let all = lock(&self.all);
+        // Those that nobody asked for are given up sooner.
+        let open = all.values().filter(|it| it.wish.asked && !it.state.borrow().0.is_over());
+        let mut same = open.filter(|it| {
+            (it.wish.root, it.wish.folder) == (wish.root, wish.folder)
+                && it.wish.source == wish.source
+                && it.wish.target == wish.target
+        });
+        same.next().cloned()
+    }
+
+    /// Notes that a peer asked for a content.
+    pub(super) fn note(&self, blob: BlobId, peer: PeerId) {
+        for transfer in lock(&self.all).values().filter(|it| it.wish.root == blob) {
+            transfer.note(peer);
+        }
+    }
+
+    /// Whether a content is being fetched by a ticket, or was lately: who names it was given the ticket,
+    /// too. One that is done gives on as long as it is listed: those who fetch the same may lack what it
+    /// had alone, and its sender may be gone.
+    pub(super) fn is_getting(&self, root: BlobId) -> bool {
+        lock(&self.all).values().any(|it| {
+            let by_ticket = matches!(it.wish.source, Source::Ticket(..));
+            let state = &it.state.borrow().0;
+            let gave_up = matches!(state, TransferState::Cancelled | TransferState::Failed(..));
+            by_ticket && it.wish.root == root && !gave_up
+        })
+    }
+
+    /// Returns how many were asked for and are not over.
+    fn open(&self) -> usize {
+        let all = lock(&self.all);
+        all.values().filter(|it| it.wish.asked && !it.state.borrow().0.is_over()).count()
+    }
+
+    fn add(&self, transfer: &Arc<Transfer>) {
+        let mut all = lock(&self.all);
+        all.insert(transfer.id, transfer.clone());
+        let over: Vec<u64> =
+            all.values().filter(|it| it.state.borrow().0.is_over()).map(|it| it.id).collect();
+        for id in over.iter().take(over.len().saturating_sub(MAX_LISTED)) {
+            all.remove(id);
+        }
+    }
+
+    fn turn(&self, blob: BlobId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut busy = lock(&self.busy);
+        busy.retain(|_, turn| Arc::strong_count(turn) > 1);
+        busy.entry(blob).or_default().clone()
+    }
+}
+
+/// Begins to fetch; returns when it is noted and will go on after any end of the node.
+///
+/// # Errors
+/// What [`Target::check`] says; [`Error::Invalid`] for too many; a failing disk.
+pub(crate) async fn begin(inner: &Arc<Inner>, wish: Wish) -> Result<Arc<Transfer>> {
+    match (&wish.target, &wish.source) {
+        (Some(target), Source::Ticket(..)) if wish.folder => target.check_folder()?,
+        (Some(target), _) => target.check(&wish.name)?,
+        (None, _) => {}
+    }
+    let transfers = &inner.content.transfers;
+    let _beginning = transfers.beginning.lock().await;
+    if let Some(same) = transfers.same(&wish) {
+        // Someone asks for it just now.
+        let rests = matches!(same.info().state, TransferState::Paused | TransferState::Failed(..));
+        if rests {
+            pause(inner, same.id, false).await?;
+        }
+        return Ok(same);
+    }
+    if transfers.open() >= MAX_OPEN {
+        return Err(Error::Invalid(format!(
+            "{MAX_OPEN} transfers are not done yet: wait for some, or cancel them"
+        )));
+    }
+    // Opened first: what cannot be kept is not begun.
+    let _ = inner.content.contents(inner).await?;
+    let id = inner.content.next_id();
+    let stored = wish.stored(id, inner.now(), Priority::default());
+    inner.store.write(Write::Transfer(stored)).await?;
+    Ok(start(inner, id, wish))
+}
+
+/// Begins a transfer that has a number.
+pub(super) fn start(inner: &Arc<Inner>, id: u64, wish: Wish) -> Arc<Transfer> {
+    let transfer = list(inner, id, wish, Begun::default());
+    carry_on(inner, &transfer);
+    transfer
+}
+
+/// How a transfer stood when the node was stopped.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Begun {
+    pub(super) paused: bool,
+    pub(super) priority: Priority,
+    /// Whether an earlier run of the node began it.
+    pub(super) before: bool,
+}
+
+/// Lists a transfer, which does nothing yet.
+pub(super) fn list(inner: &Arc<Inner>, id: u64, wish: Wish, begun: Begun) -> Arc<Transfer> {
+    let state = if begun.paused { TransferState::Paused } else { TransferState::Waiting };
+    let transfer = Arc::new(Transfer {
+        id,
+        wish,
+        state: watch::Sender::new((state, View::default())),
+        paused: watch::Sender::new(begun.paused),
+        sources: watch::Sender::default(),
+        noted: Mutex::default(),
+        order: watch::Sender::default(),
+        pace: Arc::default(),
+        priority: watch::Sender::new(begun.priority),
+        again: Notify::new(),
+        cancel: inner.cancel.child_token(),
+        resumed: begun.before,
+        placing: Arc::default(),
+        places: AtomicBool::new(false),
+        placed: Mutex::default(),
+    });
+    inner.content.transfers.add(&transfer);
+    transfer
+}
+
+/// Carries a transfer on that is listed.
+pub(super) fn carry_on(inner: &Arc<Inner>, transfer: &Arc<Transfer>) {
+    let task = run::run(inner.clone(), transfer.clone());
+    inner.tasks.spawn(transfer.cancel.clone().run_until_cancelled_owned(task));
+}
+
+/// Pauses a transfer, or lets it go on. One that failed is tried again.
+///
+/// # Errors
+/// [`Error::NotFound`] for one that is over; a failing disk.
+pub(crate) async fn pause(inner: &Arc<Inner>, id: u64, paused: bool) -> Result<()> {
+    let transfer = open(inner, id)?;
+    inner.store.write(Write::TransferPaused { id, paused }).await?;
+    let failed = matches!(transfer.state.borrow().0, TransferState::Failed(..));
+    transfer.paused.send_if_modified(|now| std::mem::replace(now, paused) != paused);
+    if inner.links().is_none() {
+        // Nothing carries it on before the next start.
+        transfer.set(if paused { TransferState::Paused } else { TransferState::Waiting });
+    } else if failed && !paused {
+        // Whoever looks at it now sees that it goes on, and not how it ended before.
+        transfer.set(TransferState::Waiting);
+        transfer.again.notify_waiters();
+    }
+    Ok(())
+}
+
+/// Says how important a transfer is.
+///
+/// # Errors
+/// As [`pause`].
+pub(crate) async fn set_priority(inner: &Arc<Inner>, id: u64, priority: Priority) -> Result<()> {
+    let transfer = open(inner, id)?;
+    inner.store.write(Write::TransferPriority { id, priority: priority as u8 }).await?;
+    transfer.priority.send_replace(priority);
+    inner.tell(Event::TransferChanged(id));
+    Ok(())
+}
+
+/// Limits what a transfer fetches.
+///
+/// # Errors
+/// As [`pause`].
+pub(crate) async fn limit(inner: &Arc<Inner>, id: u64, down: Option<u64>) -> Result<()> {
+    let transfer = open(inner, id)?;
+    let rates = Rates { up: None, down };
+    inner.store.write(Write::TransferRates { id, rates }).await?;
+    transfer.pace.set(down);
+    Ok(())
+}
+
+/// Ends a transfer. What of it is here and nothing else needs is deleted by and by.
+///
+/// # Errors
+/// As [`pause`].
+pub(crate) async fn cancel(inner: &Arc<Inner>, id: u64) -> Result<()> {
+    let transfer = open(inner, id)?;
+    inner.store.write(Write::TransferDone { id }).await?;
+    transfer.cancel.cancel();
+    transfer.set(TransferState::Cancelled);
+    access::give_up(inner, transfer.wish.room(), transfer.wish.root).await?;
+    inner.tell(Event::TransferChanged(id));
+    Ok(())
+}
+
+/// Ends a transfer that was never noted, and forgets it.
+pub(super) fn forget(inner: &Inner, transfer: &Transfer) {
+    transfer.cancel.cancel();
+    lock(&inner.content.transfers.all).remove(&transfer.id);
+}
+
+fn open(inner: &Inner, id: u64) -> Result<Arc<Transfer>> {
+    let found = inner.content.transfers.find(id);
+    let transfer = found.ok_or_else(|| Error::NotFound(format!("there is no transfer {id}")))?;
+    if transfer.state.borrow().0.is_over() {
+        return Err(Error::NotFound(format!("the transfer {id} is over")));
+    }
+    Ok(transfer)
+}
+
+impl Transfer {
+    pub(super) fn goal(&self, inner: &Inner, blob: BlobId) -> Goal {
+        Goal {
+            blob,
+            sources: self.sources.subscribe(),
+            first: match &self.wish.source {
+                Source::Ticket(peer, _) => Some(*peer),
+                Source::Room(..) => None,
+            },
+            claimed: None,
+            order: self.order.subscribe(),
+            limits: Limits {
+                paces: [self.pace.clone(), inner.content.transfers.pace.clone()],
+                taken: inner.content.taken.clone(),
+                most: Arc::new(Allowance::free(&inner.folder.contents())),
+            },
+        }
+    }
+
+    /// Shows what is here of it before it goes on.
+    pub(super) fn see_held(&self, held: &Held) {
+        let bytes = ayni_core::swarm::count(&held.blocks).saturating_mul(BLOCK_BYTES);
+        let bytes = held.size.map_or(0, |size| bytes.min(size));
+        self.see(View { bytes, size: held.size, ..View::default() });
+    }
+
+    pub(super) fn see(&self, view: View) {
+        self.state.send_modify(|now| now.1 = view);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

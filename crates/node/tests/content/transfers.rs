@@ -1,0 +1,167 @@
+//! How transfers go on, wait and end.
+
+use std::time::Duration;
+
+use ayni::{AttachOptions, Attached, Existing, FileInfo, RoomId, Target, TransferState};
+use tokio::io::AsyncReadExt as _;
+
+use crate::support::{DEADLINE, Home, bytes, ended, until};
+
+fn into(home: &Home) -> Target {
+    Target { path: home.downloads(), existing: Existing::Refuse }
+}
+
+/// Says a message that names a content that nobody has.
+async fn nobody_has(home: &Home, room: RoomId, like: &FileInfo, n: u8) -> Attached {
+    let mut attachment = like.attachment.clone();
+    attachment.blob = ayni::BlobId([n; 32]);
+    attachment.name = format!("nowhere-{n}.bin");
+    let blob = attachment.blob;
+    let event = home.node().post_attachment(room, attachment).await.expect("said");
+    Attached { event, blob, size: 0 }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_that_nobody_has_do_not_stop_the_others() {
+    let (homes, room) = Home::with_room(2).await;
+    let path = homes[0].file("there.bin", &bytes(50_000, 1));
+    let there = homes[0].attach(room, &path).await;
+    let like = homes[1].listed(room, &there).await;
+    for n in 1..=20 {
+        let attached = nobody_has(&homes[0], room, &like, n).await;
+        homes[1].listed(room, &attached).await;
+        homes[1].node().fetch(room, attached.event, Some(into(&homes[1]))).await.expect("begins");
+    }
+    let fetching =
+        homes[1].node().fetch(room, there.event, Some(into(&homes[1]))).await.expect("begins");
+    ended(fetching).await;
+    // And they are still wanted.
+    let open = homes[1].node().transfers();
+    assert_eq!(open.iter().filter(|it| !it.state.is_over()).count(), 20);
+    Home::stop_all(homes).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_is_begun_once_and_a_second_request_wakes_it() {
+    let (homes, room) = Home::with_room(2).await;
+    let path = homes[0].file("large.bin", &bytes(3_000_000, 1));
+    let attached = homes[0].attach(room, &path).await;
+    homes[1].listed(room, &attached).await;
+    homes[1].node().set_rate_limits(None, Some(100_000)).await.expect("set");
+    let begin = || homes[1].node().fetch(room, attached.event, Some(into(&homes[1])));
+    let (one, two, three) = tokio::join!(begin(), begin(), begin());
+    let id = one.expect("begins").info().id;
+    assert_eq!((id, id), (two.expect("begins").info().id, three.expect("begins").info().id));
+    assert_eq!(homes[1].node().transfers().len(), 1);
+    homes[1].node().pause_transfer(id).await.expect("pauses");
+    let is = async |state: TransferState| {
+        let node = homes[1].node();
+        until(state.name(), async || node.transfer(id).expect("listed").info().state == state)
+            .await;
+    };
+    is(TransferState::Paused).await;
+    assert_eq!(begin().await.expect("begins").info().id, id);
+    is(TransferState::Running).await;
+    homes[1].node().set_rate_limits(None, None).await.expect("set");
+    ended(homes[1].node().transfer(id).expect("listed")).await;
+    Home::stop_all(homes).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_runs_is_not_begun_again_by_being_told_to_go_on() {
+    let (homes, room) = Home::with_room(2).await;
+    let path = homes[0].file("large.bin", &bytes(2_000_000, 1));
+    let attached = homes[0].attach(room, &path).await;
+    homes[1].listed(room, &attached).await;
+    homes[1].node().set_rate_limits(None, Some(400_000)).await.expect("set");
+    let fetching =
+        homes[1].node().fetch(room, attached.event, Some(into(&homes[1]))).await.expect("begins");
+    until("it runs", async || fetching.info().bytes > 0).await;
+    let (id, mut standing) = (fetching.info().id, Vec::new());
+    let told = async {
+        loop {
+            homes[1].node().resume_transfer(id).await.expect("goes on");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            standing.push(homes[1].node().transfer(id).expect("listed").info().state);
+            if standing.len() > 20 {
+                break;
+            }
+        }
+    };
+    told.await;
+    assert!(!standing.contains(&TransferState::Waiting), "{standing:?}");
+    homes[1].node().set_rate_limits(None, None).await.expect("set");
+    ended(fetching).await;
+    Home::stop_all(homes).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_failed_is_shown_as_going_on_as_soon_as_it_is_asked_for_again() {
+    let (homes, room) = Home::with_room(2).await;
+    let path = homes[0].file("notes.bin", &bytes(60_000, 1));
+    let attached = homes[0].attach(room, &path).await;
+    homes[1].listed(room, &attached).await;
+    let fetching =
+        homes[1].node().fetch(room, attached.event, Some(into(&homes[1]))).await.expect("begins");
+    // Something takes its place while it comes, or before.
+    let taken = homes[1].downloads().join("notes.bin");
+    std::fs::create_dir(&taken).expect("made");
+    let failed = until("it fails or is done", async || {
+        matches!(fetching.info().state, TransferState::Failed(..) | TransferState::Done)
+    });
+    failed.await;
+    if fetching.info().state == TransferState::Done {
+        return Home::stop_all(homes).await;
+    }
+    std::fs::remove_dir(&taken).expect("removed");
+    let again =
+        homes[1].node().fetch(room, attached.event, Some(into(&homes[1]))).await.expect("begins");
+    assert!(!matches!(again.info().state, TransferState::Failed(..)), "{:?}", again.info().state);
+    assert_eq!(again.info().id, fetching.info().id);
+    ended(again).await;
+    Home::stop_all(homes).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_is_told_when_nothing_will_come() {
+    let (homes, room) = Home::with_room(2).await;
+    let content = bytes(4_000_000, 1);
+    let path = homes[0].file("film.bin", &content);
+    let attached = homes[0].attach(room, &path).await;
+    homes[1].listed(room, &attached).await;
+    homes[1].node().set_rate_limits(None, Some(150_000)).await.expect("set");
+    let mut reader = homes[1].node().open(room, attached.event).await.expect("opens");
+    let mut first = [0; 1000];
+    reader.read_exact(&mut first).await.expect("reads");
+    assert_eq!(first, content[..1000]);
+    let id = homes[1].node().transfers().first().expect("one").id;
+    homes[1].node().cancel_transfer(id).await.expect("cancels");
+    let mut rest = Vec::new();
+    let read = tokio::time::timeout(DEADLINE, reader.read_to_end(&mut rest)).await;
+    let error = read.expect("it ends").expect_err("it fails");
+    assert!(error.to_string().contains("cancelled"), "{error}");
+    assert!(content[1000..].starts_with(&rest));
+    Home::stop_all(homes).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_of_another_size_than_its_sender_says_is_not_fetched() {
+    let (homes, room) = Home::with_room(2).await;
+    homes[0].file("trip/one.bin", &bytes(100_000, 1));
+    homes[0].file("trip/two.bin", &bytes(200_000, 2));
+    let folder = homes[0].folder.path().join("own/trip");
+    let attached = homes[0].attach(room, &folder).await;
+    let mut attachment = homes[0].listed(room, &attached).await.attachment;
+    attachment.size = 400_000;
+    let event = homes[0].node().post_attachment(room, attachment).await.expect("said");
+    homes[1].listed_event(room, event).await;
+    let fetching = homes[1].node().fetch(room, event, Some(into(&homes[1]))).await.expect("begins");
+    until("it is refused", async || {
+        matches!(fetching.info().state, TransferState::Failed(_, ref why) if why.contains("300000"))
+    })
+    .await;
+    let copied = AttachOptions { copy: true, ..AttachOptions::default() };
+    let good = homes[0].node().attach(room, &folder, &copied).await.expect("attached");
+    homes[1].fetch(room, &good).await;
+    Home::stop_all(homes).await;
+}
