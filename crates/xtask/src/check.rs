@@ -1,15 +1,17 @@
-//! `test`, `lint` and `lab`: what must hold before a change lands.
+//! `test`, `lint`, `lab` and `interop`: what must hold before a change lands.
 
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
-use crate::arrows;
 use crate::shell::{cargo, program, run, succeeds};
 use crate::steps::{Outcome, Steps};
+use crate::{arrows, measure};
 
-/// The test binary that makes network namespaces; run by `lab`, apart from the others.
-const LAB: &str = "lab_mdns";
+/// The test binaries that make network namespaces; run by `lab`, apart from the others.
+const LABS: &[&str] = &["lab_mdns", "lab_swarm"];
+/// The test binary that needs another program; run by `interop`, apart from the others.
+const INTEROP: &str = "interop";
 
 /// Runs every test.
 pub(crate) fn test(_: &[String]) -> Result<()> {
@@ -18,6 +20,7 @@ pub(crate) fn test(_: &[String]) -> Result<()> {
     steps.run("tests", || passed(tests()));
     steps.run("doc tests", || passed(cargo(&["test", "--release", "--doc", "--workspace"])));
     steps.run("lab", lab_step);
+    steps.run("interop", interop_step);
     steps.finish()
 }
 
@@ -28,11 +31,45 @@ pub(crate) fn lint(_: &[String]) -> Result<()> {
     steps.finish()
 }
 
-/// Runs the tests that need network namespaces.
-pub(crate) fn lab(_: &[String]) -> Result<()> {
-    let mut steps = Steps::new();
-    steps.run("lab", lab_step);
-    steps.finish()
+/// Runs the tests that need network namespaces; `swarm`: those of swarms, at full size.
+pub(crate) fn lab(options: &[String]) -> Result<()> {
+    match options {
+        [] => {
+            let mut steps = Steps::new();
+            steps.run("lab", lab_step);
+            steps.finish()
+        }
+        [word] if word == "swarm" => {
+            if let Some(Outcome::Needs(what)) = lab_needs() {
+                bail!("this needs {what}");
+            }
+            measure::lab_swarm()
+        }
+        _ => bail!("lab knows `swarm`, not {:?}", options.join(" ")),
+    }
+}
+
+/// Returns a run of some test binaries of the command line.
+///
+/// Of the whole workspace: with fewer packages cargo chooses other features of what they depend on, and
+/// builds all of that again.
+pub(crate) fn process_tests(binaries: &[&str], profile: Option<&str>) -> Command {
+    if !has_nextest() {
+        let mut command = cargo(&["test", "--release", "-p", "ayni-cli", "--no-fail-fast"]);
+        for name in binaries {
+            command.args(["--test", name]);
+        }
+        command.args(["--", "--nocapture", "--test-threads=1"]);
+        return command;
+    }
+    let mut command = cargo(&["nextest", "run", "--release", "--workspace", "--no-capture"]);
+    command.arg("--no-fail-fast");
+    if let Some(profile) = profile {
+        command.args(["--profile", profile]);
+    }
+    let names: Vec<String> = binaries.iter().map(|name| format!("binary({name})")).collect();
+    command.args(["-E", &format!("package(ayni-cli) and ({})", names.join(" or "))]);
+    command
 }
 
 /// Whether `cargo nextest` is here.
@@ -59,7 +96,8 @@ fn lint_steps(steps: &mut Steps) {
 
 fn tests() -> Command {
     if has_nextest() {
-        let rest = format!("not binary({LAB})");
+        let apart: Vec<String> = LABS.iter().map(|name| format!("binary({name})")).collect();
+        let rest = format!("not ({} or binary({INTEROP}))", apart.join(" or "));
         return cargo(&[
             "nextest",
             "run",
@@ -88,17 +126,25 @@ fn advisories() -> Result<Outcome> {
 }
 
 fn lab_step() -> Result<Outcome> {
+    lab_needs().map_or_else(|| passed(process_tests(LABS, None)), Ok)
+}
+
+/// Returns what the lab lacks on this machine.
+fn lab_needs() -> Option<Outcome> {
     // Asked by doing: being root is not enough inside a container.
-    let has_namespaces = succeeds(program("unshare", &["--net", "ip", "link", "list"]));
-    if !has_namespaces {
-        return Ok(Outcome::Needs("root, network namespaces and iproute2".into()));
+    let has_namespaces = succeeds(program("unshare", &["--net", "ip", "link", "list"]))
+        && succeeds(program("tc", &["-Version"]));
+    (!has_namespaces)
+        .then(|| Outcome::Needs("root, network namespaces and iproute2 (ip, tc)".into()))
+}
+
+/// Small, and only where it is installed: building it takes longer than all tests. What it speaks is
+/// tested everywhere against the library that it is built on (`crates/node/tests/content/interop.rs`).
+fn interop_step() -> Result<Outcome> {
+    if !succeeds(program("sendme", &["--version"])) {
+        return Ok(Outcome::Unavailable("sendme (cargo install sendme --locked)".into()));
     }
-    let arguments = if has_nextest() {
-        vec!["nextest", "run", "--release", "-p", "ayni-cli", "--test", LAB, "--no-capture"]
-    } else {
-        vec!["test", "--release", "-p", "ayni-cli", "--test", LAB, "--", "--nocapture"]
-    };
-    passed(cargo(&arguments))
+    passed(process_tests(&[INTEROP], None))
 }
 
 fn has_deny() -> bool {

@@ -29,7 +29,7 @@ const TASKS: &[Task] = &[
     Task {
         name: "test",
         options: "",
-        about: "every test: arrows, fmt, licenses, clippy, tests, doc tests, lab",
+        about: "every test: arrows, fmt, licenses, clippy, tests, doc tests, lab, interop",
         run: check::test,
     },
     Task {
@@ -40,15 +40,21 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "lab",
-        options: "",
-        about: "hosts in network namespaces find each other (needs root)",
+        options: "[swarm]",
+        about: "hosts in network namespaces (needs root); `swarm`: at full size, into docs/results",
         run: check::lab,
     },
     Task {
         name: "soak",
-        options: "[--kills 50] [--messages 1000]",
+        options: "[--kills 50] [--messages 1000] [--megabytes 2048]",
         about: "the process tests at full size, into docs/results",
         run: measure::soak,
+    },
+    Task {
+        name: "interop",
+        options: "[--megabytes 512]",
+        about: "files to and from the published sendme, into docs/results (needs sendme)",
+        run: measure::interop,
     },
     Task {
         name: "sim",
@@ -64,7 +70,7 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "bench",
-        options: "[NAME...] [--quick]",
+        options: "[NAME...] [--quick] [OPTION...]",
         about: "the benchmarks of crates/node/benches, into docs/results",
         run: measure::bench,
     },
@@ -109,7 +115,7 @@ fn print_help() {
     println!("cargo xtask TASK\n");
     for task in TASKS {
         let call = format!("{} {}", task.name, task.options);
-        println!("  {:<38} {}", call.trim_end(), task.about);
+        println!("  {:<58} {}", call.trim_end(), task.about);
     }
-    println!("  {:<38} this list", "help");
+    println!("  {:<58} this list", "help");
 }
