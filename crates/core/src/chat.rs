@@ -65,9 +65,18 @@ impl Chat {
     /// # Errors
     /// [`TextError::TooLong`]: with the attachment, caption and body are to stay below the limit of a body.
     pub fn attachment(attachment: Attachment, caption: &str) -> Result<Self, TextError> {
+        Self::check_caption(caption)?;
+        Ok(Self::Attachment(Box::new(attachment), caption.to_owned()))
+    }
+
+    /// Checks what is to be said with an attachment, which may take long to take in.
+    ///
+    /// # Errors
+    /// As [`Self::attachment`].
+    pub fn check_caption(caption: &str) -> Result<(), TextError> {
         match caption.len() {
             len if len > MAX_CAPTION => Err(TextError::TooLong(len, MAX_CAPTION)),
-            _ => Ok(Self::Attachment(Box::new(attachment), caption.to_owned())),
+            _ => Ok(()),
         }
     }
 

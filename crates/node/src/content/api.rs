@@ -143,16 +143,7 @@ impl Node {
         event: EventId,
         target: Option<Target>,
     ) -> Result<Fetching> {
-        let handle = self.handle(room)?;
-        let found = self.inner.store.event_of(room, event).await?;
-        let found = found.filter(|found| !handle.lock().room.hides(found.header()));
-        let attached = found.as_ref().and_then(|found| opened(&handle, found));
-        let Some((attachment, _)) = attached else {
-            let (event, room) = (event.short(), room.short());
-            return Err(Error::NotFound(format!(
-                "nothing is attached to a message {event} of the room {room}"
-            )));
-        };
+        let attachment = self.attached(room, event).await?;
         let target = target.map(Target::absolute);
         let wish = Wish {
             source: Source::Room(room, event),
@@ -164,6 +155,18 @@ impl Node {
             asked: true,
         };
         Ok(fetching(transfers::begin(&self.inner, wish).await?))
+    }
+
+    /// Returns what is attached to a message that is shown.
+    pub(super) async fn attached(&self, room: RoomId, event: EventId) -> Result<Attachment> {
+        let handle = self.handle(room)?;
+        let found = self.inner.store.event_of(room, event).await?;
+        let found = found.filter(|found| !handle.lock().room.hides(found.header()));
+        let attached = found.as_ref().and_then(|found| opened(&handle, found));
+        attached.map(|(attachment, _)| attachment).ok_or_else(|| {
+            let (event, room) = (event.short(), room.short());
+            Error::NotFound(format!("nothing is attached to a message {event} of the room {room}"))
+        })
     }
 
     /// Shares files and folders, without a room: whoever has the ticket may fetch them from here, until

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ayni_core::attachment::{Attachment, Picture};
-use ayni_core::chat::Chat;
+use ayni_core::chat::{Chat, TextError};
 use ayni_core::file_name;
 use ayni_core::id::BlobId;
 use ayni_core::limits::MAX_PIXEL_SIDE;
@@ -38,6 +38,19 @@ struct Prepared {
     protected: Vec<Protected>,
 }
 
+impl Prepared {
+    fn file(
+        imported: Imported,
+        name: String,
+        media_type: String,
+        picture: Option<Picture>,
+    ) -> Self {
+        let (blob, size) = (imported.blob, imported.size);
+        let attachment = Attachment { blob, size, name, media_type, files: None, picture };
+        Self { attachment, parts: vec![], protected: vec![imported.protected] }
+    }
+}
+
 /// Takes a file or a folder in and says it in a room. Durable when it returns.
 ///
 /// # Errors
@@ -49,12 +62,14 @@ pub(crate) async fn attach(
     path: &Path,
     options: &AttachOptions,
 ) -> Result<Attached> {
+    let too_long = |error: TextError| Error::Invalid(error.to_string());
+    Chat::check_caption(&options.caption).map_err(too_long)?;
     let contents = inner.content.contents(inner).await?;
     let Prepared { attachment, parts, protected } =
         prepare(inner, &contents, path, options).await?;
     let (blob, size) = (attachment.blob, attachment.size);
     let chat = Chat::attachment(attachment, &options.caption);
-    let chat = chat.map_err(|error| Error::Invalid(error.to_string()))?;
+    let chat = chat.map_err(too_long)?;
     let before = access::post(inner, &contents, room.id(), (blob, size), &parts).await?;
     drop(protected);
     let said = govern::say(inner, room, &chat).await;
@@ -98,15 +113,7 @@ async fn prepare(
     }
     let imported = contents.import(&path, how, |_| {}).await?;
     let media_type = ayni_picture::media_type(&start, &name).to_owned();
-    let attachment = Attachment {
-        blob: imported.blob,
-        size: imported.size,
-        name,
-        media_type,
-        files: None,
-        picture: None,
-    };
-    Ok(Prepared { attachment, parts: vec![], protected: vec![imported.protected] })
+    Ok(Prepared::file(imported, name, media_type, None))
 }
 
 /// Refuses the data folder, what is in it, and a folder that it is in: the keys would go along.
@@ -190,15 +197,7 @@ async fn picture(contents: &Contents, path: &Path, name: String, keep: bool) -> 
     let path = path.to_owned();
     let (bytes, media_type, shown) = blocking(move || read_picture(&path, keep)).await?;
     let imported = contents.import_bytes(bytes).await?;
-    let attachment = Attachment {
-        blob: imported.blob,
-        size: imported.size,
-        name,
-        media_type,
-        files: None,
-        picture: Some(shown),
-    };
-    Ok(Prepared { attachment, parts: vec![], protected: vec![imported.protected] })
+    Ok(Prepared::file(imported, name, media_type, Some(shown)))
 }
 
 fn read_picture(path: &Path, keep: bool) -> Result<(Bytes, String, Picture)> {

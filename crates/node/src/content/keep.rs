@@ -2,7 +2,7 @@
 
 use ayni_core::id::{EventId, RoomId};
 
-use super::api::{Fetching, opened};
+use super::api::Fetching;
 use super::model::StorageInfo;
 use super::replicate::Replication;
 use super::{access, quota};
@@ -17,7 +17,8 @@ impl Node {
     /// # Errors
     /// [`Error::NotFound`] where there is no such message, or nothing attached to it; a failing disk.
     pub async fn pin(&self, room: RoomId, event: EventId) -> Result<Fetching> {
-        let (root, bytes) = self.attached(room, event).await?;
+        let attachment = self.attached(room, event).await?;
+        let (root, bytes) = (attachment.blob, attachment.size);
         let hold = Hold {
             room: Some(room),
             root,
@@ -38,7 +39,7 @@ impl Node {
     /// # Errors
     /// As [`Self::pin`]; [`Error::NotFound`] for what is not pinned.
     pub async fn unpin(&self, room: RoomId, event: EventId) -> Result<()> {
-        let (root, _) = self.attached(room, event).await?;
+        let root = self.attached(room, event).await?.blob;
         let inner = &self.inner;
         let pinned = inner.store.holding(Some(room), root).await?.is_some_and(|it| it.pinned);
         if !pinned {
@@ -159,17 +160,6 @@ impl Node {
         let inner = &self.inner;
         let contents = inner.content.contents(inner).await?;
         super::collected(inner, &contents).await
-    }
-
-    async fn attached(&self, room: RoomId, event: EventId) -> Result<(ayni_core::id::BlobId, u64)> {
-        let handle = self.handle(room)?;
-        let found = self.inner.store.event_of(room, event).await?;
-        let attached = found.as_ref().and_then(|found| opened(&handle, found));
-        let (attachment, _) = attached.ok_or_else(|| {
-            let (event, room) = (event.short(), room.short());
-            Error::NotFound(format!("nothing is attached to a message {event} of the room {room}"))
-        })?;
-        Ok((attachment.blob, attachment.size))
     }
 }
 

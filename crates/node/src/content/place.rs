@@ -195,6 +195,17 @@ impl Placing {
     }
 }
 
+/// Checks that nothing is in the way of files of a ticket in a folder.
+///
+/// # Errors
+/// [`Error::Denied`].
+pub(super) fn check_into(files: &[File], base: &Path) -> Result<()> {
+    let shown: Vec<File> = files.iter().map(|(file, blob)| (shown(file), *blob)).collect();
+    let places = tops(&shown).map(|top| base.join(top));
+    let mut taken = places.filter(|place| place.symlink_metadata().is_ok());
+    taken.next().map_or(Ok(()), |taken| Err(exists(&taken)))
+}
+
 /// Returns the names that lie directly in the folder, each once.
 fn tops(files: &[File]) -> impl Iterator<Item = &str> {
     let tops = files.iter().map(|(name, _)| name.split('/').next().unwrap_or(name));

@@ -160,16 +160,13 @@ async fn candidates(inner: &Inner) -> Result<Vec<Vec<Holding>>> {
     for row in inner.store.holdings(None).await? {
         by_root.entry(row.root).or_default().push(row);
     }
-    let mut found = Vec::new();
+    let (mut found, fetched) = (Vec::new(), inner.content.transfers.roots());
     for (root, rows) in by_root {
         let firm = |it: &Holding| it.pinned || it.unsaid || it.reason == Reason::Posted;
-        let fetched = inner
-            .content
-            .transfers
-            .all()
-            .iter()
-            .any(|it| it.wish.root == root && !it.info().state.is_over());
-        if !rows.iter().any(firm) && !fetched && !inner.store.is_shared(root).await? {
+        if !rows.iter().any(firm)
+            && !fetched.contains(&root)
+            && !inner.store.is_shared(root).await?
+        {
             found.push(rows);
         }
     }

@@ -83,8 +83,9 @@ struct Replicating {
 /// Makes copies until the node stops.
 pub(crate) async fn run(inner: Arc<Inner>) {
     let mut all = Replicating::default();
+    // Of its own, so that rounds go on also where something comes all the time.
+    let mut round = tokio::time::Instant::now() + ROUND;
     loop {
-        let round = ROUND.mul_f64(0.75 + inner.jitter() / 2.0);
         let is_round = tokio::select! {
             () = inner.content.news.set.notified() => false,
             () = inner.content.news.came.notified() => {
@@ -99,8 +100,11 @@ pub(crate) async fn run(inner: Arc<Inner>) {
                 // It may be the turn of another one.
                 false
             }
-            () = tokio::time::sleep(round) => true,
+            () = tokio::time::sleep_until(round) => true,
         };
+        if is_round {
+            round = tokio::time::Instant::now() + ROUND.mul_f64(0.75 + inner.jitter() / 2.0);
+        }
         if !Replication::of(&inner).agrees {
             all.rounds.clear();
             continue;
@@ -205,15 +209,14 @@ async fn missing(inner: &Arc<Inner>, room: &Arc<RoomHandle>) -> Result<Vec<Due>>
         }
     }
     let held = contents.held_all(found.iter().map(|due| due.attachment.blob).collect()).await?;
-    let mut missing = Vec::new();
+    let (mut missing, fetched) = (Vec::new(), inner.content.transfers.roots());
     for (due, held) in found.into_iter().zip(held) {
         // A folder's list may be here without its files.
         let kept = inner.store.holding(Some(room.id()), due.attachment.blob).await?;
         let kept = kept.is_some_and(|it| it.standing > Standing::Wanted);
-        let fetched = inner.content.transfers.all().iter().any(|transfer| {
-            transfer.wish.root == due.attachment.blob && !transfer.info().state.is_over()
-        });
-        if !fetched && !(held.complete && (kept || !due.attachment.is_folder())) {
+        if !fetched.contains(&due.attachment.blob)
+            && !(held.complete && (kept || !due.attachment.is_folder()))
+        {
             missing.push(due);
         }
     }

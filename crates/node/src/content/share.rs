@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ayni_core::file_name;
+use ayni_core::file_name::{self, Paths};
 use ayni_core::id::{BlobId, PeerId};
 use iroh_blobs::BlobFormat;
 use iroh_blobs::ticket::BlobTicket;
@@ -23,6 +23,7 @@ use crate::inner::Inner;
 use crate::start::blocking;
 use crate::store::{Share, Write};
 use crate::transport::endpoint::from_iroh;
+use crate::transport::links::Links;
 
 /// What is to be shared.
 #[derive(Debug)]
@@ -43,6 +44,11 @@ impl<T: std::io::Read + Send + std::fmt::Debug> ReadAll for T {}
 /// # Errors
 /// [`Error::Invalid`] for nothing, or too much; [`Error::Io`]; a failing disk.
 pub(crate) async fn share(inner: &Arc<Inner>, what: What) -> Result<Shared> {
+    if matches!(&what, What::Paths(paths, _) if paths.is_empty()) {
+        return Err(Error::Invalid("nothing to share was named".into()));
+    }
+    // Without a network there is no ticket, and nothing is shared.
+    links(inner)?;
     let contents = inner.content.contents(inner).await?;
     let (name, folder) = match what {
         What::Paths(paths, how) => import_paths(inner, &contents, paths, how).await?,
@@ -105,11 +111,14 @@ pub(crate) async fn shares(inner: &Arc<Inner>) -> Result<Vec<ShareInfo>> {
     info.collect()
 }
 
-fn ticket(inner: &Inner, root: BlobId) -> Result<String> {
-    let links = inner.links().ok_or_else(|| {
+fn links(inner: &Inner) -> Result<&Links> {
+    inner.links().ok_or_else(|| {
         Error::Unreachable("a ticket needs the network, and this node runs without one".into())
-    })?;
-    let addr = links.bound().endpoint.addr();
+    })
+}
+
+fn ticket(inner: &Inner, root: BlobId) -> Result<String> {
+    let addr = links(inner)?.bound().endpoint.addr();
     Ok(BlobTicket::new(addr, hash(root), BlobFormat::HashSeq).to_string())
 }
 
@@ -122,8 +131,8 @@ async fn import_paths(
 ) -> Result<(String, ImportedFolder)> {
     let of_check = inner.clone();
     let listed = blocking(move || {
-        let mut files = BTreeMap::new();
-        let mut first = None;
+        let (mut files, mut names, mut first) = (BTreeMap::new(), Paths::default(), None);
+        let mut insert = |parts: &[String], file| drop(files.insert(names.place(parts), file));
         for path in paths {
             let what = format!("{} cannot be read", path.display());
             let path = std::fs::canonicalize(&path).map_err(Error::io(what))?;
@@ -132,17 +141,17 @@ async fn import_paths(
             first.get_or_insert_with(|| name.clone());
             if path.is_dir() {
                 for (below, file) in folder::list(&path)? {
-                    insert(&mut files, &format!("{name}/{below}"), file);
+                    let parts: Vec<String> = below.split('/').map(str::to_owned).collect();
+                    insert(&[&[name.clone()][..], &parts].concat(), file);
                 }
             } else if path.is_file() {
-                insert(&mut files, &name, path);
+                insert(&[name], path);
             } else {
                 let path = path.display();
                 return Err(Error::Invalid(format!("{path} is neither a file nor a folder")));
             }
         }
-        let first = first.ok_or_else(|| Error::Invalid("nothing to share was named".into()))?;
-        Ok((first, files.into_iter().collect()))
+        Ok((first.unwrap_or_default(), files.into_iter().collect()))
     });
     let (first, files) = listed.await?;
     Ok((first, folder::import_listed(contents, files, how).await?))
@@ -150,15 +159,6 @@ async fn import_paths(
 
 fn name_of(path: &Path) -> String {
     path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
-}
-
-fn insert(files: &mut BTreeMap<String, PathBuf>, name: &str, path: PathBuf) {
-    let (mut free, mut n) = (name.to_owned(), 2);
-    while files.contains_key(&free) {
-        free = file_name::numbered(name, n);
-        n += 1;
-    }
-    files.insert(free, path);
 }
 
 /// Begins to fetch what a ticket names.
@@ -179,10 +179,7 @@ pub(crate) async fn get(
     if peer == inner.me() {
         return Err(Error::Invalid("this ticket is this node's own".into()));
     }
-    let links = inner.links().ok_or_else(|| {
-        Error::Unreachable("this needs the network, and this node runs without one".into())
-    })?;
-    links.bound().learn(&from_iroh(&addr));
+    links(inner)?.bound().learn(&from_iroh(&addr));
     let root = BlobId(*blob.as_bytes());
     let wish = Wish {
         source: Source::Ticket(peer, ticket.trim().to_owned()),

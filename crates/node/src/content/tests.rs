@@ -405,3 +405,31 @@ async fn what_is_needed_is_never_deleted_and_what_is_not_is_in_the_end() {
         world.node().shutdown().await;
     }
 }
+
+#[tokio::test]
+async fn what_someone_asks_for_goes_later_than_what_nobody_does() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let node = start(&folder.path().join("data")).await;
+    let room = node.create_room("files").await.expect("creates").room;
+    let mut all = Vec::new();
+    for name in ["one", "two"] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, name).expect("written");
+        all.push(node.attach(room, &path, &crate::AttachOptions::default()).await.expect("said"));
+    }
+    let order = async || {
+        let rows = node.inner.store.holdings(None).await.expect("reads");
+        rows.into_iter().map(|row| row.root).collect::<Vec<_>>()
+    };
+    assert_eq!(order().await, [all[0].blob, all[1].blob], "the least recently used first");
+    let before = node.inner.now();
+    while node.inner.now() == before {
+        tokio::task::yield_now().await;
+    }
+    let mut again = node.fetch(room, all[0].event, None).await.expect("begins");
+    while again.info().state != crate::TransferState::Done {
+        again.changed().await;
+    }
+    assert_eq!(order().await, [all[1].blob, all[0].blob]);
+    node.shutdown().await;
+}

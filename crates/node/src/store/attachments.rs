@@ -37,7 +37,6 @@ pub(crate) struct Attachments {
     pub(crate) behind: u64,
 }
 
-#[allow(dead_code)]
 impl Store {
     /// Returns messages of a room that have an attachment, before a position of the timeline, the newest
     /// first. Those dated after `not_after` are left out.

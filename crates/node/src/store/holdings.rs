@@ -86,13 +86,7 @@ pub(crate) struct Holding {
     pub(crate) unsaid: bool,
 }
 
-#[allow(dead_code)]
 impl Store {
-    /// Returns the rooms through which a content is given, in no order.
-    pub(crate) async fn held_in(&self, blob: BlobId) -> error::Result<Vec<RoomId>> {
-        self.0.pool.read(move |db| held_in(db, &blob)).await
-    }
-
     /// Returns the rooms (or none, for this node's user alone) and roots for which a content is kept or
     /// wanted, and whether it is given there.
     pub(crate) async fn reasons(
@@ -307,19 +301,6 @@ pub(super) fn set_fetch_limit(db: &Connection, room: i64, bytes: Option<u64>) ->
     db.prepare_cached("UPDATE rooms SET fetch_limit = ?2 WHERE id = ?1")?
         .execute(params![room, bytes.map(from_count)])?;
     Ok(())
-}
-
-fn held_in(db: &Connection, blob: &BlobId) -> Result<Vec<RoomId>> {
-    let mut select = db.prepare_cached(
-        "SELECT room FROM rooms WHERE id IN (
-             SELECT room FROM holdings WHERE root = ?1 AND standing = ?2
-             UNION ALL
-             SELECT g.room FROM held h CROSS JOIN holdings g ON g.id = h.holding
-             WHERE h.blob = ?1 AND h.given)",
-    )?;
-    let given = standing_number(Standing::Given);
-    let rooms = select.query_map(params![blob.0, given], |row| Ok(RoomId(row.get(0)?)))?;
-    Ok(rooms.collect::<rusqlite::Result<_>>()?)
 }
 
 fn reasons(db: &Connection, blob: &BlobId) -> Result<Vec<(Option<RoomId>, BlobId, bool)>> {

@@ -46,16 +46,11 @@ use ayni_core::ticket::PeerAddr;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-#[allow(unused_imports)]
-pub(crate) use self::attachments::Attachments;
-#[allow(unused_imports)]
 pub(crate) use self::holdings::{Hold, Holding, Reason, Standing};
 use self::pool::Pool;
 pub(crate) use self::search::{Matches, Search, Words};
-#[allow(unused_imports)]
-pub(crate) use self::shares::{Share, StoredShare};
+pub(crate) use self::shares::Share;
 use self::timeline::Wanted;
-#[allow(unused_imports)]
 pub(crate) use self::transfers::{Rates, StoredTransfer, TransferSource};
 use self::writer::{Job, Writer};
 use crate::error::{Error, Result};
@@ -65,7 +60,6 @@ use crate::error::{Error, Result};
 pub(crate) const QUEUE: usize = 1024;
 
 /// Something to be made durable.
-#[allow(dead_code)]
 pub(crate) enum Write {
     /// Notes a room; a known one keeps its messages and takes this kind.
     Room { room: RoomId, kind: Kind, now_ms: Millis },

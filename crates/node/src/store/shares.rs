@@ -37,7 +37,6 @@ pub(crate) struct StoredShare {
     pub(crate) since_ms: Millis,
 }
 
-#[allow(dead_code)]
 impl Store {
     /// Returns what is shared by a ticket, in the order in which it was.
     pub(crate) async fn shares(&self) -> error::Result<Vec<StoredShare>> {

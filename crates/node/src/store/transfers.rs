@@ -54,7 +54,6 @@ pub(crate) struct Rates {
     pub(crate) down: Option<u64>,
 }
 
-#[allow(dead_code)]
 impl Store {
     /// Returns the fetches that are not done, in the order of their numbers.
     pub(crate) async fn transfers(&self) -> error::Result<Vec<StoredTransfer>> {

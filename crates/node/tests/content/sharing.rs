@@ -29,6 +29,16 @@ async fn who_has_the_ticket_gets_it_as_long_as_it_is_shared() {
         matches!(again.info().state, ayni::TransferState::Failed(_, ref why) if why.contains("exists"))
     })
     .await;
+    // Another one is told before anything large comes.
+    std::fs::create_dir(eve.downloads().join("trip")).expect("made");
+    let refused = eve.node().get(&shared.ticket, Some(into(&eve))).await.expect("begins");
+    until("it is refused", async || {
+        matches!(refused.info().state, ayni::TransferState::Failed(_, ref why) if why.contains("exists"))
+    })
+    .await;
+    assert!(eve.node().taken() < 100_000, "{} bytes came in vain", eve.node().taken());
+    eve.node().cancel_transfer(refused.info().id).await.expect("cancelled");
+    std::fs::remove_dir(eve.downloads().join("trip")).expect("removed");
     let shares = ana.node().shares().await.expect("lists");
     assert_eq!((shares.len(), shares[0].name.as_str()), (1, "notes.txt"));
     ana.node().unshare(shared.blob).await.expect("stops");

@@ -43,6 +43,8 @@ const MAX_SEEN: usize = 40_000;
 const AT_ONCE: usize = 8;
 /// How long arrivals are gathered before they are looked at.
 const GATHER: Duration = Duration::from_millis(100);
+/// How long it rests after looking: where messages come all the time, one look does for many.
+const PAUSE: Duration = Duration::from_secs(1);
 /// How long nothing may come of a picture before others take its turn.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How soon it is looked again where messages were not read yet.
@@ -87,11 +89,17 @@ pub(crate) async fn run(inner: Arc<Inner>) {
     for room in inner.rooms() {
         inner.content.arrivals.note_member(room.id());
     }
+    let mut rested = Instant::now();
     loop {
         let (due, through) = (auto.next_due(), auto.next_through());
+        let came = async {
+            tokio::time::sleep_until(rested).await;
+            inner.content.arrivals.came.notified().await;
+        };
         tokio::select! {
-            () = inner.content.arrivals.came.notified() => {
+            () = came => {
                 tokio::time::sleep(GATHER).await;
+                rested = Instant::now() + PAUSE;
                 for (room, member) in inner.content.arrivals.take() {
                     auto.hear(room, member);
                     inner.content.news.note();
@@ -169,7 +177,7 @@ impl Auto {
                 Ok(page) => page,
                 Err(error) => return tracing::warn!("pictures are not looked for: {error}"),
             };
-            if page.behind > 0 {
+            if before.is_none() && page.behind > 0 {
                 let inner = inner.clone();
                 inner.tasks.clone().spawn(async move {
                     tokio::time::sleep(AGAIN).await;
@@ -280,7 +288,7 @@ async fn wanted(
     let Some(Chat::Attachment(attachment, _)) = chat else { return Ok(None) };
     let limit = inner.store.room_fetch_limit(room.id()).await?.unwrap_or(DEFAULT_LIMIT);
     let wanted = attachment.picture.is_some() && attachment.size <= limit;
-    if !wanted || attachment.is_folder() || !has_space(inner, room.id(), attachment.size).await? {
+    if !wanted || attachment.is_folder() {
         return Ok(None);
     }
     let contents = inner.content.contents(inner).await?;
@@ -314,6 +322,14 @@ async fn attempt(inner: &Arc<Inner>, (room, _): Whose, event: EventId) -> Tried 
             return Tried::NotBegun;
         }
     };
+    match has_space(inner, room, attachment.size).await {
+        Ok(true) => {}
+        Ok(false) => return Tried::NoSpace,
+        Err(error) => {
+            tracing::warn!("a picture is not fetched: {error}");
+            return Tried::NotBegun;
+        }
+    }
     let wish = Wish {
         source: Source::Room(room, event),
         root: attachment.blob,

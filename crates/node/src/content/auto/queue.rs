@@ -52,6 +52,8 @@ pub(super) enum Tried {
     Nothing,
     /// It could not begin.
     NotBegun,
+    /// There is no space for what nobody asked for.
+    NoSpace,
 }
 
 #[derive(Debug, Default)]
@@ -135,12 +137,13 @@ impl Queue {
         match how {
             Tried::Over => author.stalled = false,
             Tried::Nothing => author.stalled = true,
-            Tried::NotBegun => {}
+            Tried::NotBegun | Tried::NoSpace => {}
         }
         let tried = due.tried + u32::from(how == Tried::Nothing);
         if how != Tried::Over && tried < MAX_TRIES {
             let rest = match how {
                 Tried::NotBegun => NOT_BEGUN_REST,
+                Tried::NoSpace => LONGEST_REST,
                 _ => FIRST_REST.saturating_mul(1 << tried.min(16)).min(LONGEST_REST),
             };
             #[expect(

@@ -10,8 +10,10 @@ use super::{AT_ONCE, MAX_LIST, MAX_NAMES, files, parts};
 use crate::content::access;
 use crate::content::allowance::{Allowance, Bound};
 use crate::content::fetch::{self, Seen, View};
+use crate::content::place;
 use crate::content::store::Contents;
-use crate::content::transfers::Transfer;
+use crate::content::target::Existing;
+use crate::content::transfers::{Source, Transfer};
 use crate::error::{Error, Result};
 use crate::inner::Inner;
 
@@ -31,6 +33,7 @@ pub(crate) async fn fetch(
     let size = fetch::fetch(inner, contents, goal, |_| {}).await?;
     let parts: Arc<[BlobId]> = parts(contents, root).await?.into();
     let _coming = access::begin_parts(inner, contents, &transfer.wish, &parts).await?;
+    refuse_early(inner, contents, transfer, &parts).await?;
     let mut goal = transfer.goal(inner, root);
     if let Some(claimed) = claimed {
         let names = parts.first().copied().unwrap_or(root);
@@ -50,6 +53,27 @@ pub(crate) async fn fetch(
     transfer.see(View { bytes: total, size: Some(total), ..View::default() });
     // What names it says must be what can be written.
     files(contents, root).await.map(drop)
+}
+
+/// Tells before the files come that something is in the way of what a ticket brings: their names, which
+/// nobody knows before, are fetched for that.
+async fn refuse_early(
+    inner: &Arc<Inner>,
+    contents: &Contents,
+    transfer: &Arc<Transfer>,
+    parts: &[BlobId],
+) -> Result<()> {
+    let by_ticket = matches!(transfer.wish.source, Source::Ticket(..));
+    let target = transfer.wish.target.as_ref().filter(|it| it.existing == Existing::Refuse);
+    let (Some(target), Some(names)) = (target, parts.first()) else { return Ok(()) };
+    // What an earlier attempt put there is no hindrance; that is looked at in the end.
+    if !by_ticket || transfer.resumed {
+        return Ok(());
+    }
+    let mut goal = transfer.goal(inner, *names);
+    goal.limits.most = Arc::new(Allowance::new(Bound::List(MAX_NAMES)));
+    fetch::fetch(inner, contents, goal, |_| {}).await?;
+    place::check_into(&files(contents, transfer.wish.root).await?, &target.path)
 }
 
 /// How far a folder is of whose `count` files so many have not begun: by their number, since nobody

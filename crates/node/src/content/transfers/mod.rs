@@ -6,7 +6,6 @@ mod slots;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -106,11 +105,9 @@ pub(crate) struct Transfer {
     again: Notify,
     cancel: CancellationToken,
     /// Whether it was begun by an earlier run of the node.
-    resumed: bool,
+    pub(super) resumed: bool,
     /// Held by who writes it to its target.
     placing: Arc<tokio::sync::Mutex<()>>,
-    /// Whether it is being written there.
-    places: AtomicBool,
     placed: Mutex<Option<PathBuf>>,
 }
 
@@ -246,6 +243,12 @@ impl Transfers {
         })
     }
 
+    /// Returns what is being fetched, or is about to be.
+    pub(super) fn roots(&self) -> BTreeSet<BlobId> {
+        let all = lock(&self.all);
+        all.values().filter(|it| !it.state.borrow().0.is_over()).map(|it| it.wish.root).collect()
+    }
+
     /// Returns how many were asked for and are not over.
     fn open(&self) -> usize {
         let all = lock(&self.all);
@@ -335,7 +338,6 @@ pub(super) fn list(inner: &Arc<Inner>, id: u64, wish: Wish, begun: Begun) -> Arc
         cancel: inner.cancel.child_token(),
         resumed: begun.before,
         placing: Arc::default(),
-        places: AtomicBool::new(false),
         placed: Mutex::default(),
     });
     inner.content.transfers.add(&transfer);

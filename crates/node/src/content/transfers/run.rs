@@ -68,10 +68,14 @@ pub(super) async fn run(inner: Arc<Inner>, transfer: Arc<Transfer>) {
 }
 
 async fn done(inner: &Arc<Inner>, transfer: &Transfer) {
-    if transfer.wish.asked
-        && let Err(error) = inner.store.write(Write::TransferDone { id: transfer.id }).await
-    {
-        tracing::warn!("that a transfer is done could not be noted: {error}");
+    if transfer.wish.asked {
+        // Who asked for it uses it: it goes later than what nobody asks for.
+        let used = Write::Used { root: transfer.wish.root, now_ms: inner.now() };
+        for write in [used, Write::TransferDone { id: transfer.id }] {
+            if let Err(error) = inner.store.write(write).await {
+                tracing::warn!("that a transfer is done could not be noted: {error}");
+            }
+        }
     }
     tell(inner, transfer, TransferState::Done);
 }
@@ -134,7 +138,7 @@ async fn idle(inner: &Inner, transfer: &Transfer) {
         let seen = standing.borrow_and_update().1.bytes;
         let came = standing.wait_for(|(_, view)| view.bytes != seen);
         let waited = tokio::time::timeout(PATIENCE, came).await.is_err();
-        let places = transfer.places.load(std::sync::atomic::Ordering::Relaxed);
+        let places = transfer.placing.try_lock().is_err();
         if waited && !places && inner.content.transfers.slots.others_wait() {
             return;
         }
@@ -174,9 +178,7 @@ async fn place(inner: &Arc<Inner>, transfer: &Arc<Transfer>, contents: &Contents
         if transfer.cancel.is_cancelled() || lock(&transfer.placed).is_some() {
             return Ok(());
         }
-        transfer.places.store(true, std::sync::atomic::Ordering::Relaxed);
         let placed = put(&transfer, &contents, &wanted.path, placing).await;
-        transfer.places.store(false, std::sync::atomic::Ordering::Relaxed);
         *lock(&transfer.placed) = Some(placed?);
         drop(turn);
         Ok(())
