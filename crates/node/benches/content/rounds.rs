@@ -25,7 +25,7 @@ impl Rounds {
         for round in 0..rounds {
             for at in 0..ways.len() {
                 let Some(way) = ways.get((round + at) % ways.len()).copied() else { continue };
-                let taken = way::go(way, file)?;
+                let (taken, _) = way::go(way, file)?;
                 let (time, to_disk) = (taken.time.as_secs_f64(), taken.to_disk.as_secs_f64());
                 doing(&format!(
                     "round {} of {rounds}: {}: {time:.2} s, to the disk {to_disk:.2} s more",

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
 
 use crate::common::child::Child;
 use crate::common::{self, Meter};
@@ -83,8 +84,8 @@ pub(crate) struct Taken {
     pub(crate) others: Duration,
 }
 
-/// Lets a file or a folder go a way, between two new processes.
-pub(crate) fn go(way: Way, path: &Path) -> Result<Taken> {
+/// Lets a file or a folder go a way, between two new processes. Returns also their data folders.
+pub(crate) fn go(way: Way, path: &Path) -> Result<(Taken, [TempDir; 2])> {
     let (from, to) = (common::folder()?, common::folder()?);
     // Nothing of an earlier transfer is written to the disk during this one.
     ensure!(Command::new("sync").status()?.success(), "sync failed");
@@ -102,7 +103,8 @@ pub(crate) fn go(way: Way, path: &Path) -> Result<Taken> {
     let peaks = [giver.peak()?, taker.peak()?];
     taker.end()?;
     giver.end()?;
-    Ok(Taken { time: Duration::from_secs_f64(time), to_disk, cpu, peaks, others })
+    let taken = Taken { time: Duration::from_secs_f64(time), to_disk, cpu, peaks, others };
+    Ok((taken, [from, to]))
 }
 
 fn sync_all(folder: &Path) -> Result<()> {

@@ -41,7 +41,7 @@ use super::store::{Contents, Entry, Fetching, Via};
 use super::transfers::{Source, Wish};
 use crate::error::{Error, Result};
 use crate::inner::Inner;
-use crate::store::{Hold, Holding, Reason, Standing, Write};
+use crate::store::{Hold, Holding, Reason, Standing, Store, Write};
 
 /// Blobs of one folder that are noted in one write: what a commit takes stays short.
 const NOTED_AT_ONCE: usize = 10_000;
@@ -126,11 +126,12 @@ impl Asked {
         });
         let rooms: Vec<RoomId> =
             rooms.into_iter().filter(|room| is_member(inner, room, peer)).collect();
-        let got = match self.via {
-            Some(Via::Ticket(root)) => inner.content.transfers.is_getting(root),
-            _ => false,
-        };
-        let shared = self.shared || got;
+        let by_ticket = self.rows.iter().filter(|(room, _, given)| room.is_none() && *given);
+        let mut roots = by_ticket.map(|(_, root, _)| *root).chain(match self.via {
+            Some(Via::Ticket(root)) => Some(root),
+            _ => None,
+        });
+        let shared = self.shared || roots.any(|root| inner.content.transfers.is_getting(root));
         (shared || !rooms.is_empty()).then_some(Allowed { rooms, shared })
     }
 
@@ -162,7 +163,8 @@ pub(super) async fn is_given(
 ) -> Result<bool> {
     let parts = inner.store.parts_of(Some(room), root).await?;
     let all: Vec<BlobId> = std::iter::once(root).chain(parts).collect();
-    let given: BTreeSet<BlobId> = inner.store.held_under(room, root).await?.into_iter().collect();
+    let given = inner.store.given_among(Some(room), root, all.clone()).await?;
+    let given: BTreeSet<BlobId> = given.into_iter().collect();
     let by = contents.came_by(all.clone()).await?;
     let mut each = all.iter().zip(by);
     if !each.all(|(blob, by)| given.contains(blob) || by == Some(Via::Room(room))) {
@@ -171,28 +173,32 @@ pub(super) async fn is_given(
     Ok(contents.held_all(all).await?.iter().all(|held| held.complete))
 }
 
-/// Returns the files of a folder in their order, but for those that this peer may not have through what
-/// it may have the folder through.
+/// Returns the files at these places of a folder's list, in their order, each with whether this peer may
+/// have it through what it may have the folder through. Places after the last file are left out.
 pub(super) async fn children(
     inner: &Arc<Inner>,
     contents: &Contents,
     allowed: &Allowed,
-    root: BlobId,
-) -> Vec<Option<BlobId>> {
+    (root, places): (BlobId, &[usize]),
+) -> Vec<(BlobId, bool)> {
     // The names, and the files.
     let most = (MAX_FOLDER_FILES as u64 + 1) * 32;
     let Ok(list) = contents.bytes(root, most).await else { return vec![] };
-    let ids: Vec<BlobId> = list.as_chunks::<32>().0.iter().map(|id| BlobId(*id)).collect();
+    let list = list.as_chunks::<32>().0;
+    let ids: Vec<BlobId> =
+        places.iter().map_while(|place| list.get(*place)).map(|id| BlobId(*id)).collect();
     let mut may = BTreeSet::new();
     let mut vias = BTreeSet::new();
     if allowed.shared {
-        may.extend(inner.store.shared_under(root).await.unwrap_or_default());
+        may.extend(inner.store.shared_among(root, ids.clone()).await.unwrap_or_default());
         if inner.content.transfers.is_getting(root) {
+            may.extend(inner.store.given_among(None, root, ids.clone()).await.unwrap_or_default());
             vias.insert(Via::Ticket(root));
         }
     }
     for room in &allowed.rooms {
-        may.extend(inner.store.held_under(*room, root).await.unwrap_or_default());
+        let given = inner.store.given_among(Some(*room), root, ids.clone()).await;
+        may.extend(given.unwrap_or_default());
         vias.insert(Via::Room(*room));
     }
     // What came and was not written down: few, once all came.
@@ -200,7 +206,34 @@ pub(super) async fn children(
     let by = contents.came_by(others.clone()).await.unwrap_or_default();
     let by = others.into_iter().zip(by);
     may.extend(by.filter(|(_, via)| via.is_some_and(|via| vias.contains(&via))).map(|(id, _)| id));
-    ids.into_iter().map(|id| may.contains(&id).then_some(id)).collect()
+    ids.into_iter().map(|id| (id, may.contains(&id))).collect()
+}
+
+/// By what something is fetched, and where that is written down of what came whole.
+#[derive(Debug, Clone)]
+pub(super) struct Origin {
+    store: Store,
+    room: Option<RoomId>,
+    root: BlobId,
+}
+
+impl Origin {
+    pub(super) fn of(inner: &Inner, wish: &Wish) -> Self {
+        Self { store: inner.store.clone(), room: wish.room(), root: wish.root }
+    }
+
+    /// Writes down that these came whole by it, each in one answer: they are given from now on, whatever
+    /// becomes of the fetch. Durable when it returns.
+    ///
+    /// # Errors
+    /// A failing disk.
+    pub(super) async fn give(&self, blobs: Vec<BlobId>) -> Result<()> {
+        self.store.write(Write::Given { room: self.room, root: self.root, blobs }).await
+    }
+
+    fn via(&self) -> Via {
+        self.room.map_or(Via::Ticket(self.root), Via::Room)
+    }
 }
 
 impl Wish {
@@ -210,10 +243,6 @@ impl Wish {
             Source::Room(room, _) => Some(*room),
             Source::Ticket(..) => None,
         }
-    }
-
-    fn via(&self) -> Via {
-        self.room().map_or(Via::Ticket(self.root), Via::Room)
     }
 
     fn hold(&self, inner: &Inner, blobs: Vec<BlobId>) -> Hold {
@@ -239,7 +268,7 @@ pub(super) async fn begin(
     contents: &Contents,
     wish: &Wish,
 ) -> Result<Fetching> {
-    let fetching = contents.fetching(vec![wish.root], wish.via()).await?;
+    let fetching = contents.fetching(vec![wish.root], Origin::of(inner, wish).via()).await?;
     inner.store.write(Write::Hold(wish.hold(inner, vec![]))).await?;
     Ok(fetching)
 }
@@ -254,7 +283,7 @@ pub(super) async fn begin_parts(
     wish: &Wish,
     parts: &[BlobId],
 ) -> Result<Fetching> {
-    let fetching = contents.fetching(parts.to_vec(), wish.via()).await?;
+    let fetching = contents.fetching(parts.to_vec(), Origin::of(inner, wish).via()).await?;
     for parts in parts.chunks(NOTED_AT_ONCE) {
         inner.store.write(Write::Hold(wish.hold(inner, parts.to_vec()))).await?;
     }
@@ -274,21 +303,14 @@ pub(super) async fn give(
     wish: &Wish,
     blobs: &[BlobId],
 ) -> Result<()> {
-    let Some(room) = wish.room() else { return Ok(()) };
-    give_in(inner, contents, (room, wish.root), blobs.to_vec()).await
+    give_by(&Origin::of(inner, wish), contents, blobs.to_vec()).await
 }
 
-async fn give_in(
-    inner: &Arc<Inner>,
-    contents: &Contents,
-    (room, root): (RoomId, BlobId),
-    blobs: Vec<BlobId>,
-) -> Result<()> {
-    let whole = contents.whole_by(blobs, Via::Room(room)).await?;
+async fn give_by(origin: &Origin, contents: &Contents, blobs: Vec<BlobId>) -> Result<()> {
+    let whole = contents.whole_by(blobs, origin.via()).await?;
     for blobs in whole.chunks(NOTED_AT_ONCE) {
-        let blobs = blobs.to_vec();
-        inner.store.write(Write::Given { room, root, blobs: blobs.clone() }).await?;
-        contents.forget_via(blobs).await?;
+        origin.give(blobs.to_vec()).await?;
+        contents.forget_via(blobs.to_vec()).await?;
     }
     Ok(())
 }
@@ -439,7 +461,8 @@ pub(super) async fn settle(inner: &Arc<Inner>, contents: &Contents) -> Result<()
         } else if it.standing == Standing::Wanted {
             let mut all = inner.store.parts_of(Some(room), it.root).await?;
             all.push(it.root);
-            give_in(inner, contents, (room, it.root), all).await?;
+            let origin = Origin { store: inner.store.clone(), room: Some(room), root: it.root };
+            give_by(&origin, contents, all).await?;
         }
     }
     inner.store.write(Write::GiveUpAll).await?;

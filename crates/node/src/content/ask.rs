@@ -22,6 +22,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::access::Origin;
 use super::allowance::Allowance;
 use super::blocks::{Arrived, to_chunks};
 use super::paced::PacedRecv;
@@ -61,8 +62,8 @@ pub(super) enum Trouble {
 #[derive(Debug, Clone)]
 pub(super) struct Limits {
     pub(super) paces: [Arc<Pacer>; 2],
-    /// Counts what comes.
-    pub(super) taken: Arc<AtomicU64>,
+    /// Count what comes.
+    pub(super) taken: [Arc<AtomicU64>; 2],
     /// What may be begun on the disk.
     pub(super) most: Arc<Allowance>,
 }
@@ -95,6 +96,8 @@ pub(super) struct Way {
     pub(super) contents: Contents,
     pub(super) line: Line,
     pub(super) limits: Limits,
+    /// Where it is written down by what whole contents came.
+    pub(super) origin: Origin,
     /// Ends the answer.
     pub(super) cancel: CancellationToken,
     /// Hears that we ourselves hold the answer up.
@@ -142,11 +145,11 @@ pub(super) async fn run(
     let _running = Running::of(&way.line.bounds);
     let root = BlobId(*request.hash.as_bytes());
     let begun = way.cancel.run_until_cancelled(way.begin(request)).await;
-    let small = Small { whole: vec![], bytes: 0, since: Instant::now() };
+    let small = Small { whole: vec![], bytes: 0, since: Instant::now(), taking: None };
     let mut answer = Answer { way, came: &mut came, bytes: 0, small };
     let ended = answer.contents(begun.ok_or(BROKEN)??, (root, parts)).await;
     let kept = answer.take_in().await;
-    ended.and(kept)
+    ended.and(kept).and(settled(answer.small.taking.take()).await)
 }
 
 impl Way {
@@ -205,6 +208,8 @@ struct Small {
     whole: Vec<(BlobId, u64, Vec<BaoContentItem>)>,
     bytes: u64,
     since: Instant,
+    /// Those before, which are being taken in.
+    taking: Option<Writing>,
 }
 
 /// What came of a content.
@@ -214,8 +219,11 @@ struct Batch {
     items: Vec<BaoContentItem>,
     bytes: usize,
     since: Instant,
-    writing: Option<JoinHandle<io::Result<()>>>,
+    writing: Option<Writing>,
 }
+
+/// What was handed to the disk. It is finished whoever waits for it.
+type Writing = JoinHandle<crate::Result<()>>;
 
 impl<F: FnMut(u64) + Send> Answer<'_, F> {
     /// Reads all contents of an answer.
@@ -236,7 +244,7 @@ impl<F: FnMut(u64) + Send> Answer<'_, F> {
             let place = child.offset().checked_sub(1).and_then(|n| usize::try_from(n).ok());
             let part = place.and_then(|place| parts.get(place)).copied();
             let Some(part) = part else { return Ok(()) };
-            match self.blob(part, child.next(hash(part))).await?.next() {
+            match self.part(part, child.next(hash(part))).await?.next() {
                 EndBlobNext::MoreChildren(next) => child = next,
                 EndBlobNext::Closing(_) => return Ok(()),
             }
@@ -250,10 +258,30 @@ impl<F: FnMut(u64) + Send> Answer<'_, F> {
         if whole.is_empty() {
             return Ok(());
         }
-        self.way.contents.take_in(whole).await.map_err(|error| ours(&error))?;
+        settled(self.small.taking.take()).await?;
+        let (contents, origin) = (self.way.contents.clone(), self.way.origin.clone());
+        self.small.taking = Some(tokio::spawn(async move {
+            let laid = contents.lay_out(whole).await?;
+            // Before they have their names: who is killed in between has what came given to nobody else.
+            origin.give(laid.blobs()).await?;
+            contents.take_in(laid).await
+        }));
         self.bytes += std::mem::take(&mut self.small.bytes);
         (self.came)(self.bytes);
         Ok(())
+    }
+
+    /// Reads one file of a folder: a small one is taken in with others.
+    async fn part(
+        &mut self,
+        blob: BlobId,
+        header: AtBlobHeader<PacedRecv>,
+    ) -> Result<AtEndBlob<PacedRecv>, Trouble> {
+        let (content, size) = self.header(header).await?;
+        if size > 0 && size <= BLOCK_BYTES {
+            return self.small(content, blob, size).await;
+        }
+        self.large(content, blob, size).await
     }
 
     /// Reads one content of an answer.
@@ -262,11 +290,24 @@ impl<F: FnMut(u64) + Send> Answer<'_, F> {
         blob: BlobId,
         header: AtBlobHeader<PacedRecv>,
     ) -> Result<AtEndBlob<PacedRecv>, Trouble> {
+        let (content, size) = self.header(header).await?;
+        self.large(content, blob, size).await
+    }
+
+    async fn header(
+        &self,
+        header: AtBlobHeader<PacedRecv>,
+    ) -> Result<(AtBlobContent<PacedRecv>, u64), Trouble> {
         let header = self.way.cancel.run_until_cancelled(header.next()).await;
-        let (content, size) = header.ok_or(BROKEN)?.map_err(|error| header_trouble(&error))?;
-        if size > 0 && size <= BLOCK_BYTES {
-            return self.small(content, blob, size).await;
-        }
+        header.ok_or(BROKEN)?.map_err(|error| header_trouble(&error))
+    }
+
+    async fn large(
+        &mut self,
+        content: AtBlobContent<PacedRecv>,
+        blob: BlobId,
+        size: u64,
+    ) -> Result<AtEndBlob<PacedRecv>, Trouble> {
         let entry = self.way.contents.entry(blob).await.map_err(|error| ours(&error))?;
         if size > MAX_CONTENT || entry.as_ref().is_some_and(|entry| entry.size() != size) {
             return Err(LIED);
@@ -328,7 +369,9 @@ impl<F: FnMut(u64) + Send> Answer<'_, F> {
             };
             if let BaoContentItem::Leaf(leaf) = &item {
                 batch.bytes += leaf.data.len();
-                self.way.limits.taken.fetch_add(leaf.data.len() as u64, Ordering::Relaxed);
+                for taken in &self.way.limits.taken {
+                    taken.fetch_add(leaf.data.len() as u64, Ordering::Relaxed);
+                }
             }
             batch.items.push(item);
             let late = batch.entry.is_some() && batch.bytes > 0 && batch.since.elapsed() > LATE;
@@ -362,7 +405,8 @@ impl<F: FnMut(u64) + Send> Answer<'_, F> {
         let (items, contents) = (std::mem::take(&mut batch.items), self.way.contents.clone());
         batch.writing = Some(tokio::task::spawn_blocking(move || {
             let _room = room;
-            contents.write(&entry, &items)
+            let written = contents.write(&entry, &items);
+            written.map_err(crate::Error::io("what came could not be kept"))
         }));
         self.bytes += std::mem::take(&mut batch.bytes) as u64;
         (self.came)(self.bytes);
@@ -373,15 +417,16 @@ impl<F: FnMut(u64) + Send> Answer<'_, F> {
 impl Batch {
     /// Waits until what was handed over is written.
     async fn settle(&mut self) -> Result<(), Trouble> {
-        let Some(writing) = self.writing.take() else { return Ok(()) };
-        match writing.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => {
-                tracing::warn!("what came could not be kept: {error}");
-                Err(Trouble::Ours)
-            }
-            Err(_) => Err(Trouble::Ours),
-        }
+        settled(self.writing.take()).await
+    }
+}
+
+/// Waits until what was handed over is written.
+async fn settled(writing: Option<Writing>) -> Result<(), Trouble> {
+    let Some(writing) = writing else { return Ok(()) };
+    match writing.await {
+        Ok(written) => written.map_err(|error| ours(&error)),
+        Err(_) => Err(Trouble::Ours),
     }
 }
 

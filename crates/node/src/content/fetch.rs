@@ -11,6 +11,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::access::Origin;
 use super::allowance::{Allowance, Bound};
 use super::ask::{self, Limits, Trouble, Way};
 use super::plan::{Came, Plan};
@@ -60,6 +61,8 @@ pub(super) struct Goal {
     /// What is to come first.
     pub(super) order: watch::Receiver<Order>,
     pub(super) limits: Limits,
+    /// By what it comes.
+    pub(super) origin: Origin,
 }
 
 /// How far a fetch is.
@@ -255,6 +258,7 @@ impl Fetch {
             contents: self.contents.clone(),
             line,
             limits: self.goal.limits.clone(),
+            origin: self.goal.origin.clone(),
             cancel: self.inner.cancel.child_token(),
             waits: Arc::new(Notify::new()),
         }

@@ -12,6 +12,7 @@
 //! - Nothing is deleted that the database names, or that someone still works on.
 
 pub(crate) mod access;
+mod again;
 mod allowance;
 mod api;
 mod ask;
@@ -82,6 +83,7 @@ pub(crate) struct Content {
     uploads: uploads::Door,
     asked: fetchers::Asked,
     wholes: holders::Wholes,
+    again: again::Again,
     pub(crate) transfers: Transfers,
     pub(crate) arrivals: auto::Arrivals,
     pub(crate) news: replicate::News,

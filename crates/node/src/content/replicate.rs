@@ -22,11 +22,11 @@ use tokio::task::JoinSet;
 
 use super::model::TransferState;
 use super::transfers::{self, Source, Transfer, Wish};
-use super::{access, api, auto, holders, quota};
+use super::{access, again, api, auto, holders, quota};
 use crate::error::Result;
 use crate::inner::Inner;
 use crate::rooms::RoomHandle;
-use crate::store::{Reason, Standing};
+use crate::store::Standing;
 
 /// Bytes of one room that a node fetches by itself, where nothing else is set: some films, or years of
 /// documents, and little beside a disk of today.
@@ -214,9 +214,14 @@ async fn missing(inner: &Arc<Inner>, room: &Arc<RoomHandle>) -> Result<Vec<Due>>
         // A folder's list may be here without its files.
         let kept = inner.store.holding(Some(room.id()), due.attachment.blob).await?;
         let kept = kept.is_some_and(|it| it.standing > Standing::Wanted);
-        if !fetched.contains(&due.attachment.blob)
-            && !(held.complete && (kept || !due.attachment.is_folder()))
-        {
+        let (size, whole) = (due.attachment.size, held.complete && !due.attachment.is_folder());
+        if whole && !kept {
+            let _protected = contents.protect(due.attachment.blob);
+            if contents.held(due.attachment.blob).await?.complete {
+                again::keep(inner, room.id(), due.attachment.blob, size).await?;
+            }
+        }
+        if !fetched.contains(&due.attachment.blob) && !(whole || held.complete && kept) {
             missing.push(due);
         }
     }
@@ -225,10 +230,7 @@ async fn missing(inner: &Arc<Inner>, room: &Arc<RoomHandle>) -> Result<Vec<Due>>
 
 /// Returns how many bytes more may be fetched by themselves in a room.
 async fn room_left(inner: &Inner, room: &RoomHandle, most: u64) -> Result<u64> {
-    let holdings = inner.store.holdings(Some(room.id())).await?;
-    let by_itself = holdings.iter().filter(|it| it.reason == Reason::ByItself);
-    let taken = by_itself.fold(0u64, |sum, it| sum.saturating_add(it.bytes));
-    Ok(most.saturating_sub(taken))
+    Ok(most.saturating_sub(inner.store.held_by_itself(room.id()).await?))
 }
 
 /// Fetches something; what nothing comes of is given up.

@@ -201,30 +201,31 @@ impl Answer {
         request: &GetRequest,
         lease: &Lease,
     ) -> (Vec<(BlobId, ChunkRanges)>, bool) {
-        let (mut found, mut children) = (Vec::new(), None);
+        let (mut found, mut of_files) = (Vec::new(), Vec::new());
         let mut asked = request.ranges.iter_infinite();
         // Counted: what is asked for may begin far beyond any list.
         for offset in 0..MAX_CONTENTS {
             let Some(ranges) = asked.next() else { break };
-            if ranges.is_empty() {
-                if asked.is_at_end() {
-                    break;
+            if !ranges.is_empty() {
+                match offset.checked_sub(1) {
+                    None => found.push((lease.root, ranges.clone())),
+                    Some(place) => of_files.push((place, ranges)),
                 }
-                continue;
+            } else if asked.is_at_end() {
+                break;
             }
-            let Some(place) = offset.checked_sub(1) else {
-                found.push((lease.root, ranges.clone()));
-                continue;
-            };
-            if children.is_none() {
-                let (allowed, root) = (&lease.allowed, lease.root);
-                children = Some(access::children(&self.inner, contents, allowed, root).await);
+        }
+        if of_files.is_empty() {
+            return (found, false);
+        }
+        let places: Vec<usize> = of_files.iter().map(|(place, _)| *place).collect();
+        let asked = (lease.root, &places[..]);
+        let files = access::children(&self.inner, contents, &lease.allowed, asked).await;
+        for ((file, may), (_, ranges)) in files.into_iter().zip(of_files) {
+            if !may {
+                return (found, true);
             }
-            match children.as_deref().unwrap_or_default().get(place) {
-                Some(Some(file)) => found.push((*file, ranges.clone())),
-                Some(None) => return (found, true),
-                None => break, // after the last one
-            }
+            found.push((file, ranges.clone()));
         }
         (found, false)
     }

@@ -96,13 +96,15 @@ impl Store {
         self.0.pool.read(move |db| reasons(db, &blob)).await
     }
 
-    /// Returns the contents that are given in a room under one root, with it.
-    pub(crate) async fn held_under(
+    /// Returns those of some contents that are given under a root, itself perhaps among them, in a room or
+    /// to those who get it by the same ticket.
+    pub(crate) async fn given_among(
         &self,
-        room: RoomId,
+        room: Option<RoomId>,
         root: BlobId,
+        blobs: Vec<BlobId>,
     ) -> error::Result<Vec<BlobId>> {
-        self.0.pool.read(move |db| held_under(db, &room, &root)).await
+        self.0.pool.read(move |db| given_among(db, room, &root, blobs)).await
     }
 
     /// Returns the files that are kept of a folder, given or not; none where the folder is not kept.
@@ -139,9 +141,10 @@ impl Store {
         self.0.pool.read(move |db| fetch_limit(db, room)).await
     }
 
-    /// Returns how many bytes are kept because of a room, as they were said or proved.
-    pub(crate) async fn held_bytes(&self, room: RoomId) -> error::Result<u64> {
-        self.0.pool.read(move |db| held_bytes(db, room)).await
+    /// Returns how many bytes of a room came without being asked for, or are about to, as they were said or
+    /// proved.
+    pub(crate) async fn held_by_itself(&self, room: RoomId) -> error::Result<u64> {
+        self.0.pool.read(move |db| held_by_itself(db, room)).await
     }
 }
 
@@ -189,13 +192,14 @@ pub(super) fn hold(db: &Connection, room: Option<i64>, hold: &Hold) -> Result<()
 }
 
 /// Carries out [`super::Write::Given`].
-pub(super) fn give(db: &Connection, room: &RoomId, root: &BlobId, blobs: &[BlobId]) -> Result<()> {
-    let sql = format!("SELECT id FROM holdings WHERE {ONE}");
-    let mut select = db.prepare_cached(&sql)?;
-    let holding: Option<i64> =
-        select.query_row(params![room.0, root.0], |row| row.get(0)).optional()?;
-    // It was released meanwhile.
-    let Some(holding) = holding else { return Ok(()) };
+pub(super) fn give(
+    db: &Connection,
+    room: Option<&RoomId>,
+    root: &BlobId,
+    blobs: &[BlobId],
+) -> Result<()> {
+    // None: it was released meanwhile.
+    let Some((holding, _)) = row_of(db, room, root)? else { return Ok(()) };
     let mut update =
         db.prepare_cached("UPDATE held SET given = 1 WHERE blob = ?1 AND holding = ?2")?;
     for blob in blobs {
@@ -319,17 +323,42 @@ fn reasons(db: &Connection, blob: &BlobId) -> Result<Vec<(Option<RoomId>, BlobId
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-fn held_under(db: &Connection, room: &RoomId, root: &BlobId) -> Result<Vec<BlobId>> {
-    let mut select = db.prepare_cached(
-        "SELECT root FROM holdings
-         WHERE root = ?2 AND room = (SELECT id FROM rooms WHERE room = ?1) AND standing = ?3
-         UNION ALL
-         SELECT h.blob FROM holdings g CROSS JOIN held h ON h.holding = g.id
-         WHERE g.root = ?2 AND g.room = (SELECT id FROM rooms WHERE room = ?1) AND h.given",
-    )?;
-    let asked = params![room.0, root.0, standing_number(Standing::Given)];
-    let blobs = select.query_map(asked, |row| Ok(BlobId(row.get(0)?)))?;
-    Ok(blobs.collect::<rusqlite::Result<_>>()?)
+fn given_among(
+    db: &Connection,
+    room: Option<RoomId>,
+    root: &BlobId,
+    blobs: Vec<BlobId>,
+) -> Result<Vec<BlobId>> {
+    let Some((holding, standing)) = row_of(db, room.as_ref(), root)? else { return Ok(vec![]) };
+    let root_is = standing == standing_number(Standing::Given);
+    let mut select =
+        db.prepare_cached("SELECT 1 FROM held WHERE blob = ?1 AND holding = ?2 AND given")?;
+    those(
+        blobs,
+        |blob| {
+            if blob == root { Ok(root_is) } else { select.exists(params![blob.0, holding]) }
+        },
+    )
+}
+
+/// Returns those of some contents of which a question is answered with yes.
+pub(super) fn those(
+    blobs: Vec<BlobId>,
+    mut ask: impl FnMut(&BlobId) -> rusqlite::Result<bool>,
+) -> Result<Vec<BlobId>> {
+    let those = blobs.into_iter().filter_map(|blob| match ask(&blob) {
+        Ok(yes) => yes.then_some(Ok(blob)),
+        Err(error) => Some(Err(error)),
+    });
+    Ok(those.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Returns the row of what is held for a room, or for none, with the number of its standing.
+fn row_of(db: &Connection, room: Option<&RoomId>, root: &BlobId) -> Result<Option<(i64, i64)>> {
+    let sql = format!("SELECT id, standing FROM holdings WHERE {ONE}");
+    let mut select = db.prepare_cached(&sql)?;
+    let asked = params![room.map(|room| room.0), root.0];
+    Ok(select.query_row(asked, |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
 }
 
 fn parts_of(db: &Connection, room: Option<RoomId>, root: &BlobId) -> Result<Vec<BlobId>> {
@@ -436,12 +465,13 @@ fn fetch_limit(db: &Connection, room: RoomId) -> Result<Option<u64>> {
     Ok(row.get::<_, Option<i64>>(0)?.map(to_count))
 }
 
-/// Returns how many bytes are kept because of a room, as they were said or proved.
-fn held_bytes(db: &Connection, room: RoomId) -> Result<u64> {
+fn held_by_itself(db: &Connection, room: RoomId) -> Result<u64> {
     let mut select = db.prepare_cached(
-        "SELECT total(bytes) FROM holdings WHERE room = (SELECT id FROM rooms WHERE room = ?1)",
+        "SELECT total(bytes) FROM holdings
+         WHERE room = (SELECT id FROM rooms WHERE room = ?1) AND reason = ?2",
     )?;
-    let bytes: f64 = select.query_row([&room.0], |row| row.get(0))?;
+    let by_itself = reason_number(Reason::ByItself);
+    let bytes: f64 = select.query_row(params![room.0, by_itself], |row| row.get(0))?;
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

@@ -4,10 +4,11 @@
 
 use ayni_core::clock::Millis;
 use ayni_core::id::BlobId;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::Store;
 use super::failure::Failure;
+use super::holdings::those;
 use super::number::{from_count, to_count};
 use crate::error;
 
@@ -50,9 +51,13 @@ impl Store {
 }
 
 impl Store {
-    /// Returns the contents that are shared under one root, with it.
-    pub(crate) async fn shared_under(&self, root: BlobId) -> error::Result<Vec<BlobId>> {
-        self.0.pool.read(move |db| shared_under(db, &root)).await
+    /// Returns those of some contents that are shared under a root, itself perhaps among them.
+    pub(crate) async fn shared_among(
+        &self,
+        root: BlobId,
+        blobs: Vec<BlobId>,
+    ) -> error::Result<Vec<BlobId>> {
+        self.0.pool.read(move |db| shared_among(db, &root, blobs)).await
     }
 }
 
@@ -104,12 +109,10 @@ fn is_shared(db: &Connection, blob: &BlobId) -> Result<bool> {
     Ok(select.exists([&blob.0])?)
 }
 
-fn shared_under(db: &Connection, root: &BlobId) -> Result<Vec<BlobId>> {
-    let mut select = db.prepare_cached(
-        "SELECT root FROM shares WHERE root = ?1
-         UNION ALL
-         SELECT s.blob FROM shares g CROSS JOIN shared s ON s.share = g.id WHERE g.root = ?1",
-    )?;
-    let blobs = select.query_map([&root.0], |row| Ok(BlobId(row.get(0)?)))?;
-    Ok(blobs.collect::<rusqlite::Result<_>>()?)
+fn shared_among(db: &Connection, root: &BlobId, blobs: Vec<BlobId>) -> Result<Vec<BlobId>> {
+    let mut select = db.prepare_cached("SELECT id FROM shares WHERE root = ?1")?;
+    let share: Option<i64> = select.query_row([&root.0], |row| row.get(0)).optional()?;
+    let Some(share) = share else { return Ok(vec![]) };
+    let mut select = db.prepare_cached("SELECT 1 FROM shared WHERE blob = ?1 AND share = ?2")?;
+    those(blobs, |blob| Ok(blob == root || select.exists(params![blob.0, share])?))
 }

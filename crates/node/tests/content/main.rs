@@ -90,6 +90,32 @@ async fn a_picture_outlives_its_sender() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_picture_of_two_rooms_outlives_its_sender_in_both() {
+    let (mut homes, room) = Home::with_room(2).await;
+    let other = homes[0].node().create_room("other").await.expect("creates").room;
+    homes[1].join(&homes[0], other).await;
+    let path = homes[0].file("holiday.png", &picture(400));
+    let first = homes[0].attach(room, &path).await;
+    homes[1].has(room, &first).await;
+    let taken = homes[1].node().taken();
+    let second = homes[0].attach(other, &path).await;
+    assert_eq!((first.blob, taken >= first.size), (second.blob, true));
+    // The other room gives it, too: that it is here because of the first one is nobody's business there.
+    until("it came again", async || homes[1].node().taken() >= taken + first.size).await;
+    homes[0].stop().await;
+    homes[1].node().leave(room).await.expect("leaves");
+    for _ in 0..2 {
+        homes[1].node().collect().await.expect("collects");
+    }
+    assert_eq!(homes[1].listed(other, &second).await.here, Here::Whole);
+    let late = Home::new().await;
+    late.join(&homes[1], other).await;
+    late.has(other, &second).await;
+    late.stop_all_of().await;
+    Home::stop_all(homes).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_interrupted_goes_on_where_it_was() {
     let (mut homes, room) = Home::with_room(2).await;
     let content = bytes(8 * 1024 * 1024, 5);

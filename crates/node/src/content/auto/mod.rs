@@ -22,16 +22,15 @@ use tokio::time::Instant;
 
 use self::queue::{Due, Queue, Tried, Whose};
 use super::model::TransferState;
-use super::quota;
 use super::transfers::{self, Source, Transfer, Wish};
+use super::{access, again, quota};
 use crate::error::{ErrorKind, Result};
 use crate::inner::Inner;
 use crate::rooms::RoomHandle;
 
 /// Largest picture that is fetched without being asked, where a room sets nothing else.
 pub(crate) const DEFAULT_LIMIT: u64 = 20 * 1024 * 1024;
-/// Bytes that a room's contents may have in all before nothing more is fetched for it unasked: some
-/// thousand pictures of a telephone.
+/// Bytes of a room that were fetched unasked before nothing more is: some thousand pictures of a telephone.
 const ROOM_BYTES: u64 = 8 * 1024 * 1024 * 1024;
 /// Messages with attachments that are read at a time.
 const PAGE: usize = 100;
@@ -271,8 +270,8 @@ impl Auto {
     }
 }
 
-/// Returns what a message has attached and who posted it, if it is a picture that is to be fetched and is
-/// not here.
+/// Returns what a message has attached and who posted it, if it is a picture that is to be fetched: it is
+/// not here, or its room has not given it. One that is here is kept for the room in any case.
 async fn wanted(
     inner: &Arc<Inner>,
     room: &RoomHandle,
@@ -292,14 +291,24 @@ async fn wanted(
         return Ok(None);
     }
     let contents = inner.content.contents(inner).await?;
-    let held = contents.held(attachment.blob).await?;
+    // What it was kept for may end meanwhile.
+    let (root, _protected) = (attachment.blob, contents.protect(attachment.blob));
+    if contents.held(root).await?.complete {
+        again::keep(inner, room.id(), root, attachment.size).await?;
+        if access::is_given(inner, &contents, room.id(), root).await? {
+            return Ok(None);
+        }
+    }
     let author = author.unwrap_or(AccountId(device.0));
-    Ok((!held.complete).then(|| (author, super::clean(*attachment))))
+    Ok(Some((author, super::clean(*attachment))))
 }
 
 /// Whether there is space for so many bytes that nobody asked for.
 async fn has_space(inner: &Arc<Inner>, room: RoomId, bytes: u64) -> Result<bool> {
-    if inner.store.held_bytes(room).await?.saturating_add(bytes) > ROOM_BYTES {
+    let here = inner.store.held_by_itself(room).await?;
+    if here.saturating_add(bytes) > ROOM_BYTES {
+        let room = room.short();
+        tracing::info!("{here} bytes of the room {room} came by themselves: no more pictures do");
         return Ok(false);
     }
     quota::has_room(inner, bytes).await

@@ -1,6 +1,7 @@
 //! Fetching a folder: its list, the ends of its files, then the rest of those that are larger.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ayni_core::id::BlobId;
@@ -30,7 +31,8 @@ pub(crate) async fn fetch(
     let (root, claimed) = (transfer.wish.root, transfer.wish.claimed);
     let mut goal = transfer.goal(inner, root);
     goal.limits.most = Arc::new(Allowance::new(Bound::List(MAX_LIST)));
-    let size = fetch::fetch(inner, contents, goal, |_| {}).await?;
+    let came = Came::of(transfer);
+    let size = fetch::fetch(inner, contents, goal, |view| came.see(transfer, view)).await?;
     let parts: Arc<[BlobId]> = parts(contents, root).await?.into();
     let _coming = access::begin_parts(inner, contents, &transfer.wish, &parts).await?;
     refuse_early(inner, contents, transfer, &parts).await?;
@@ -40,9 +42,9 @@ pub(crate) async fn fetch(
         goal.limits.most = Arc::new(Allowance::new(Bound::Files(claimed, (names, MAX_NAMES))));
     }
     let ends = (size, parts.clone());
-    let count = parts.len() as u64;
+    let (count, came) = (parts.len() as u64, Came::of(transfer));
     fetch::fetch_ends(inner, contents, goal, ends, |seen| {
-        transfer.see(share_of(claimed, count, seen));
+        transfer.see(share_of(claimed, count, seen).at_least(came.bytes(transfer)));
     })
     .await?;
     access::give(inner, contents, &transfer.wish, &parts).await?;
@@ -72,8 +74,37 @@ async fn refuse_early(
     }
     let mut goal = transfer.goal(inner, *names);
     goal.limits.most = Arc::new(Allowance::new(Bound::List(MAX_NAMES)));
-    fetch::fetch(inner, contents, goal, |_| {}).await?;
+    let came = Came::of(transfer);
+    fetch::fetch(inner, contents, goal, |view| came.see(transfer, view)).await?;
     place::check_into(&files(contents, transfer.wish.root).await?, &target.path)
+}
+
+/// What came since a moment: as long as nobody knows how large a folder is, it shows that something does.
+struct Came(u64);
+
+impl Came {
+    fn of(transfer: &Transfer) -> Self {
+        Self(transfer.came.load(Ordering::Relaxed))
+    }
+
+    fn bytes(&self, transfer: &Transfer) -> u64 {
+        transfer.came.load(Ordering::Relaxed).saturating_sub(self.0)
+    }
+
+    /// Shows how far what belongs to the folder itself is.
+    fn see(&self, transfer: &Transfer, view: View) {
+        let View { rate, peers, .. } = view;
+        let bytes = View { size: transfer.wish.claimed, rate, peers, ..View::default() };
+        transfer.see(bytes.at_least(self.bytes(transfer)));
+    }
+}
+
+impl View {
+    /// Shows at least so many bytes, and no more than there are.
+    fn at_least(mut self, bytes: u64) -> Self {
+        self.bytes = self.bytes.max(bytes).min(self.size.unwrap_or(u64::MAX));
+        self
+    }
 }
 
 /// How far a folder is of whose `count` files so many have not begun: by their number, since nobody

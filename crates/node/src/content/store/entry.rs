@@ -12,6 +12,7 @@ use bao_tree::io::sync::ReadAt as _;
 use bao_tree::{BaoTree, BlockSize, ChunkNum, ChunkRanges};
 use tokio::sync::watch;
 
+use super::early::Early;
 use super::files::{Files, Kind, write_at};
 use super::have::Have;
 use super::via::Via;
@@ -40,6 +41,7 @@ pub(crate) struct Entry {
 struct Part {
     have: Mutex<Have>,
     blocks: watch::Sender<Blocks>,
+    early: Early,
     /// Whether it has the name of a whole one, or another one took its place.
     finished: Mutex<bool>,
 }
@@ -145,7 +147,8 @@ impl Entry {
 
     fn unfinished(blob: BlobId, data: File, tree: Option<File>, have: Have) -> Self {
         let (size, blocks) = (have.size(), watch::Sender::new(have.blocks().clone()));
-        let part = Some(Part { have: Mutex::new(have), blocks, finished: Mutex::new(false) });
+        let (have, finished) = (Mutex::new(have), Mutex::new(false));
+        let part = Some(Part { have, blocks, early: Early::default(), finished });
         Self { blob, size, data, tree, linked: false, via: None, part }
     }
 
@@ -214,6 +217,18 @@ impl Entry {
         Ok(whole)
     }
 
+    /// Notes that so much of it was written. Returns whether [`Self::sync_early`] is to be called now.
+    pub(super) fn note_written(&self, bytes: u64) -> bool {
+        self.part.as_ref().is_some_and(|part| part.early.note(bytes))
+    }
+
+    /// Brings what came so far to the disk.
+    pub(super) fn sync_early(&self) {
+        if let Some(part) = &self.part {
+            part.early.sync(&self.data);
+        }
+    }
+
     /// Returns by what it came, as far as that is not written down.
     pub(crate) fn via(&self) -> Option<Via> {
         self.part.as_ref().map(|part| lock(&part.have).via()).or(self.via)
@@ -248,6 +263,7 @@ impl Entry {
         if let Some(tree) = &self.tree {
             self.data.sync_all()?;
             tree.sync_all()?;
+            part.early.check()?;
         }
         let (from, to) = (files.path(self.blob, Kind::Part), files.path(self.blob, Kind::Data));
         std::fs::rename(from, to)?;
@@ -268,6 +284,7 @@ impl Entry {
         let mut have = lock(&part.have);
         self.data.sync_all()?;
         self.tree.as_ref().map_or(Ok(()), File::sync_all)?;
+        part.early.check()?;
         have.settle()
     }
 

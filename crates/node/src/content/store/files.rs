@@ -89,17 +89,28 @@ impl Files {
     /// Makes the folder in which a content's files lie.
     pub(super) fn make_shelf(&self, blob: BlobId) -> io::Result<()> {
         let path = self.path(blob, Kind::Data);
-        path.parent().map_or(Ok(()), std::fs::create_dir_all)
+        let Some(shelf) = path.parent() else { return Ok(()) };
+        match std::fs::create_dir(shelf) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Gives a fresh file its place, instead of what is there.
     pub(super) fn keep(
         &self,
-        file: tempfile::NamedTempFile,
+        file: tempfile::TempPath,
         blob: BlobId,
         kind: Kind,
     ) -> io::Result<()> {
-        file.persist(self.path(blob, kind)).map(drop).map_err(|error| error.error)
+        let place = self.path(blob, kind);
+        // The shelf is there, but for the first of it.
+        let Err(missing) = file.persist(&place) else { return Ok(()) };
+        if missing.error.kind() != ErrorKind::NotFound {
+            return Err(missing.error);
+        }
+        self.make_shelf(blob)?;
+        missing.path.persist(place).map_err(|error| error.error)
     }
 
     /// Opens a file of a content, to be read.

@@ -8,9 +8,10 @@ use ayni_core::id::BlobId;
 use ayni_core::swarm::block_count;
 use bao_tree::BaoTree;
 use bao_tree::blake3::Hash;
+use bao_tree::io::BaoContentItem;
 use bao_tree::io::outboard::PreOrderOutboard;
 use bao_tree::io::sync::CreateOutboard as _;
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempPath};
 
 use super::entry::BLOCK;
 use super::files::{Files, Kind, Link};
@@ -26,20 +27,31 @@ const LOOK: u64 = 64 * 1024 * 1024;
 struct Hashed {
     blob: BlobId,
     size: u64,
-    tree: Option<NamedTempFile>,
+    tree: Option<TempPath>,
 }
 
-/// What is ready to be taken in under its name.
+/// What is ready to be taken in under its name. It is deleted where it is not.
+#[derive(Debug)]
 pub(super) struct Ready {
     pub(super) blob: BlobId,
     pub(super) size: u64,
-    tree: Option<NamedTempFile>,
+    tree: Option<TempPath>,
     what: What,
 }
 
+/// What is there before it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Before {
+    /// All of it, in the store.
+    pub(super) here: bool,
+    /// Nothing at all.
+    pub(super) nothing: bool,
+}
+
+#[derive(Debug)]
 enum What {
     /// A file of the store's own.
-    Own(NamedTempFile),
+    Own(TempPath),
     /// One that stays where it is.
     Link(Link),
 }
@@ -78,7 +90,26 @@ fn own(files: &Files, fresh: NamedTempFile, seen: &mut dyn FnMut(u64)) -> io::Re
     if tree.is_some() {
         fresh.as_file().sync_all()?;
     }
-    Ok(Ready { blob, size, tree, what: What::Own(fresh) })
+    Ok(Ready { blob, size, tree, what: What::Own(fresh.into_temp_path()) })
+}
+
+/// Lays out a content of one block that was verified; none where it did not come as a whole.
+pub(super) fn verified(
+    files: &Files,
+    (blob, size): (BlobId, u64),
+    items: &[BaoContentItem],
+) -> io::Result<Option<Ready>> {
+    let whole = items.iter().find_map(|item| match item {
+        BaoContentItem::Leaf(leaf) if leaf.offset == 0 && leaf.data.len() as u64 == size => {
+            Some(&leaf.data)
+        }
+        _ => None,
+    });
+    let Some(bytes) = whole else { return Ok(None) };
+    let mut fresh = files.fresh()?;
+    fresh.write_all(bytes)?;
+    // Closed: many lie there at a time.
+    Ok(Some(Ready { blob, size, tree: None, what: What::Own(fresh.into_temp_path()) }))
 }
 
 /// Looks at a file that stays where it is.
@@ -94,31 +125,35 @@ pub(super) fn link(files: &Files, path: &Path, seen: &mut dyn FnMut(u64)) -> io:
 
 /// Gives it its name, instead of what is there. The content is locked by the caller, and what has it
 /// open goes on with what it has.
-pub(super) fn keep(files: &Files, ready: Ready) -> io::Result<()> {
+pub(super) fn keep(files: &Files, ready: Ready, before: Before) -> io::Result<()> {
     let Ready { blob, tree, what, .. } = ready;
-    files.make_shelf(blob)?;
-    if matches!(what, What::Link(_)) && files.path(blob, Kind::Data).exists() {
+    if matches!(what, What::Link(_)) && before.here {
         return Ok(());
     }
     if let Some(tree) = tree {
         files.keep(tree, blob, Kind::Tree)?;
     }
-    match what {
-        What::Own(fresh) => files.keep(fresh, blob, Kind::Data)?,
+    let others = match what {
+        What::Own(fresh) => {
+            files.keep(fresh, blob, Kind::Data)?;
+            Kind::Link
+        }
         What::Link(link) => {
             let mut note = files.fresh()?;
             let bytes = postcard::to_stdvec(&link).map_err(io::Error::other)?;
             note.write_all(&bytes)?;
-            files.keep(note, blob, Kind::Link)?;
-            return forget(files, blob, &[Kind::Via, Kind::Have, Kind::Part]);
+            files.keep(note.into_temp_path(), blob, Kind::Link)?;
+            // What is there is not whole.
+            Kind::Data
         }
+    };
+    if before.nothing {
+        return Ok(());
     }
     // Nobody of a room gave it.
-    forget(files, blob, &[Kind::Via, Kind::Have, Kind::Part, Kind::Link])
-}
-
-fn forget(files: &Files, blob: BlobId, kinds: &[Kind]) -> io::Result<()> {
-    kinds.iter().try_for_each(|kind| files.remove(blob, *kind))
+    [Kind::Via, Kind::Have, Kind::Part, others]
+        .into_iter()
+        .try_for_each(|kind| files.remove(blob, kind))
 }
 
 /// Hashes a file and writes its tree, which is on the disk then.
@@ -135,7 +170,7 @@ fn hash(files: &Files, mut file: &File, seen: &mut dyn FnMut(u64)) -> io::Result
         let root = outboard.root;
         tree.as_file().write_all(&hashes)?;
         tree.as_file().sync_all()?;
-        (root, Some(tree))
+        (root, Some(tree.into_temp_path()))
     } else {
         let mut outboard = PreOrderOutboard { root, tree: shape, data: &mut [][..] };
         outboard.init_from(reader)?;

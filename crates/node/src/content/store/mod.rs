@@ -11,6 +11,7 @@
 //! file is gone, or to know that it is; it answers no question about a content whose file failed once; and
 //! hashes what it kept before whenever it is sent.
 
+mod early;
 mod encode;
 mod entry;
 mod files;
@@ -37,7 +38,7 @@ use bytes::Bytes;
 pub(crate) use self::entry::Entry;
 use self::files::{Files, Kind, Link};
 use self::have::Have;
-use self::open::{Coming, Open, lock};
+use self::open::{Coming, Known, Open, State, lock};
 use self::space::Free;
 pub(crate) use self::via::Via;
 use crate::error::{Error, Result};
@@ -72,6 +73,11 @@ impl Held {
     fn nothing() -> Self {
         Self { size: None, blocks: Blocks::empty(), complete: false, changed: false }
     }
+
+    fn whole(size: u64) -> Self {
+        let blocks = Blocks::from(0..block_count(size));
+        Self { size: Some(size), blocks, complete: true, changed: false }
+    }
 }
 
 /// The store. Cloning gives another handle.
@@ -97,6 +103,12 @@ struct Guards {
     released: BTreeSet<BlobId>,
 }
 
+impl Guards {
+    fn protects(&self, blob: BlobId) -> bool {
+        self.held.contains_key(&blob) || self.released.contains(&blob)
+    }
+}
+
 /// Keeps contents from being deleted, until after the next collection has begun.
 #[derive(Debug)]
 pub(crate) struct Protected {
@@ -115,6 +127,17 @@ impl Drop for Protected {
                 guards.released.insert(self.blob);
             }
         }
+    }
+}
+
+/// Contents that were verified and have no names yet.
+#[derive(Debug)]
+pub(crate) struct LaidOut(Vec<import::Ready>);
+
+impl LaidOut {
+    /// Returns which they are.
+    pub(crate) fn blobs(&self) -> Vec<BlobId> {
+        self.0.iter().map(|ready| ready.blob).collect()
     }
 }
 
@@ -251,12 +274,7 @@ impl Contents {
         let (blob, size) = (ready.blob, ready.size);
         // Before it has its name: as it is, nothing of the database may name it yet.
         let protected = self.protect(blob);
-        let slot = self.0.open.slot(blob);
-        let mut open = slot.lock();
-        // Who has the unfinished one open goes on with that; others find the whole one.
-        abandon(&mut open);
-        import::keep(&self.0.files, ready)?;
-        drop(open);
+        self.0.keep(ready)?;
         Ok(Imported { blob, size, protected })
     }
 
@@ -284,8 +302,11 @@ impl Contents {
         self.work(move |inner| {
             for (blob, alone) in blobs.into_iter().zip(alone) {
                 let slot = inner.open.slot(blob);
-                let mut open = slot.lock();
-                if let Some(entry) = inner.entry_in(&mut open, blob)?
+                let mut state = slot.lock();
+                if matches!(state.known, Some(Known::Whole { .. })) {
+                    continue;
+                }
+                if let Some(entry) = inner.entry_in(&mut state, blob)?
                     && !entry.is_finished()
                     && (!alone || entry.via() != Some(via))
                 {
@@ -315,11 +336,7 @@ impl Contents {
         self.work(move |inner| {
             let mut whole = Vec::new();
             for blob in blobs {
-                if inner.via(blob)? == Some(via)
-                    && let Some(entry) = inner.entry(blob)?
-                    && entry.is_whole()
-                    && entry.via() == Some(via)
-                {
+                if inner.is_whole_by(blob, via)? {
                     whole.push(blob);
                 }
             }
@@ -333,10 +350,7 @@ impl Contents {
     /// # Errors
     /// [`Error::Io`].
     pub(crate) async fn forget_via(&self, blobs: Vec<BlobId>) -> Result<()> {
-        self.work(move |inner| {
-            blobs.into_iter().try_for_each(|blob| inner.files.remove(blob, Kind::Via))
-        })
-        .await
+        self.work(move |inner| blobs.into_iter().try_for_each(|blob| inner.forget_via(blob))).await
     }
 
     /// Checks that the disk has room for so many bytes, beside what is always left free.
@@ -382,32 +396,49 @@ impl Contents {
         self.work(move |inner| inner.begin(blob, size)).await
     }
 
-    /// Takes in small contents, each verified as a whole: begins each and writes it.
+    /// Lays out small contents, each verified as a whole, beside the store: [`Self::take_in`] gives them
+    /// their names.
     ///
     /// # Errors
-    /// [`Error::Io`]: the disk may be full.
-    pub(crate) async fn take_in(
+    /// [`Error::Store`] where the disk has too little space; [`Error::Io`].
+    pub(crate) async fn lay_out(
         &self,
         whole: Vec<(BlobId, u64, Vec<BaoContentItem>)>,
-    ) -> Result<()> {
-        let contents = self.clone();
+    ) -> Result<LaidOut> {
         self.work(move |inner| {
-            for (blob, size, items) in whole {
-                contents.write(&*inner.begin(blob, size)?, &items)?;
-            }
-            Ok(())
+            let bytes = whole.iter().map(|(_, size, _)| size).sum();
+            space::check(inner.free, inner.files.folder(), bytes)?;
+            let ready = whole.iter().filter_map(|(blob, size, items)| {
+                import::verified(&inner.files, (*blob, *size), items).transpose()
+            });
+            Ok(LaidOut(ready.collect::<io::Result<_>>()?))
         })
         .await
     }
 
+    /// Gives contents that were laid out their names, but for those that are here by now.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(crate) async fn take_in(&self, laid: LaidOut) -> Result<()> {
+        self.work(move |inner| laid.0.into_iter().try_for_each(|ready| inner.take_in(ready))).await
+    }
+
     /// Writes what was verified of a content. Blocking.
-    pub(crate) fn write(&self, entry: &Entry, items: &[BaoContentItem]) -> io::Result<()> {
+    pub(crate) fn write(&self, entry: &Arc<Entry>, items: &[BaoContentItem]) -> io::Result<()> {
         if entry.write(items)? {
-            self.0.finish(entry)
-        } else {
-            lock(&self.0.unsettled).insert(entry.blob);
-            Ok(())
+            return self.0.finish(entry);
         }
+        lock(&self.0.unsettled).insert(entry.blob);
+        let bytes = items.iter().map(|item| match item {
+            BaoContentItem::Leaf(leaf) => leaf.data.len() as u64,
+            BaoContentItem::Parent(_) => 0,
+        });
+        if entry.note_written(bytes.sum()) {
+            let entry = entry.clone();
+            drop(tokio::task::spawn_blocking(move || entry.sync_early()));
+        }
+        Ok(())
     }
 
     /// Waits until what was verified of a content, which is all of it, is written and has its name.
@@ -493,9 +524,13 @@ impl Contents {
     ///
     /// # Errors
     /// [`Error::Io`].
-    #[cfg(test)]
     pub(crate) async fn remove(&self, blob: BlobId) -> Result<()> {
-        self.work(move |inner| inner.remove(blob)).await
+        self.work(move |inner| {
+            let slot = inner.open.slot(blob);
+            let mut state = slot.lock();
+            inner.remove_in(&mut state, blob)
+        })
+        .await
     }
 
     /// Returns every content of which something is here, with the bytes of the disk that it takes.
@@ -527,10 +562,12 @@ impl Contents {
         self.work(move |inner| {
             let mut deleted = 0;
             for blob in lost {
-                // As long as it is looked at nobody protects it.
-                let guards = lock(&inner.guards);
-                if !guards.held.contains_key(&blob) && !guards.released.contains(&blob) {
-                    inner.remove(blob)?;
+                // Whoever protects it from now on finds it gone. One that somebody works with, which may be
+                // hashed for minutes, is looked at again the next time.
+                let slot = inner.open.slot(blob);
+                let Some(mut state) = slot.try_lock() else { continue };
+                if !lock(&inner.guards).protects(blob) {
+                    inner.remove_in(&mut state, blob)?;
                     deleted += 1;
                 }
             }
@@ -543,65 +580,109 @@ impl Contents {
 impl Inner {
     fn begin(&self, blob: BlobId, size: u64) -> io::Result<Arc<Entry>> {
         let slot = self.open.slot(blob);
-        let mut open = slot.lock();
-        if let Some(entry) = self.entry_in(&mut open, blob)? {
+        let mut state = slot.lock();
+        if let Some(entry) = self.entry_in(&mut state, blob)? {
             return Ok(entry);
         }
         space::check(self.free, self.files.folder(), size)?;
         let via = self.coming.of(blob);
+        state.known = None;
         let entry = Arc::new(Entry::begin(&self.files, (blob, size), via)?);
-        *open = Arc::downgrade(&entry);
+        state.entry = Arc::downgrade(&entry);
         Ok(entry)
+    }
+
+    /// Gives what is all there its name, instead of what is here of it. Who has that open goes on with it;
+    /// others find this one.
+    fn keep(&self, ready: import::Ready) -> io::Result<()> {
+        let slot = self.open.slot(ready.blob);
+        let mut state = slot.lock();
+        let here = self.entry_in(&mut state, ready.blob)?;
+        let here = here.is_some_and(|entry| !entry.linked && entry.is_finished());
+        let nothing = state.known == Some(Known::Absent);
+        state.abandon();
+        import::keep(&self.files, ready, import::Before { here, nothing })
+    }
+
+    /// The same for one that was verified, unless all of it is here by now.
+    fn take_in(&self, ready: import::Ready) -> io::Result<()> {
+        let slot = self.open.slot(ready.blob);
+        let mut state = slot.lock();
+        if self.entry_in(&mut state, ready.blob)?.is_some_and(|entry| entry.is_whole()) {
+            return Ok(());
+        }
+        let nothing = state.known == Some(Known::Absent);
+        state.abandon();
+        let size = ready.size;
+        import::keep(&self.files, ready, import::Before { here: false, nothing })?;
+        state.known = Some(Known::Whole { size, via: None });
+        Ok(())
     }
 
     fn entry(&self, blob: BlobId) -> io::Result<Option<Arc<Entry>>> {
         self.entry_in(&mut self.open.slot(blob).lock(), blob)
     }
 
-    fn entry_in(&self, open: &mut Weak<Entry>, blob: BlobId) -> io::Result<Option<Arc<Entry>>> {
-        if let Some(entry) = open.upgrade() {
+    fn entry_in(&self, state: &mut State, blob: BlobId) -> io::Result<Option<Arc<Entry>>> {
+        if let Some(entry) = state.entry.upgrade() {
             let gone = entry.linked && self.link(blob)?.is_none_or(|link| link.open().is_none());
             if !gone {
                 return Ok(Some(entry));
             }
+        } else if state.known == Some(Known::Absent) && !is_empty(blob) {
+            return Ok(None);
         }
-        let found = match self.find(blob)? {
+        let (found, link) = match self.find(blob)? {
             // What has no bytes is everywhere.
-            None if is_empty(blob) => {
+            (None, link) if is_empty(blob) => {
                 let empty = Entry::begin(&self.files, (blob, 0), Via::Mixed)?;
                 empty.finish(&self.files)?;
-                Some(Arc::new(empty))
+                (Some(Arc::new(empty)), link)
             }
-            found => found.map(Arc::new),
+            (found, link) => (found.map(Arc::new), link),
         };
-        *open = found.as_ref().map(Arc::downgrade).unwrap_or_default();
+        state.known = match &found {
+            None => link.is_none().then_some(Known::Absent),
+            Some(entry) if entry.linked || !entry.is_finished() => None,
+            Some(entry) => Some(Known::Whole { size: entry.size, via: entry.via() }),
+        };
+        state.entry = found.as_ref().map(Arc::downgrade).unwrap_or_default();
         Ok(found)
     }
 
-    fn find(&self, blob: BlobId) -> io::Result<Option<Entry>> {
-        let tree = self.files.read(blob, Kind::Tree)?;
-        let with_tree = |size| block_count(size) <= 1 || tree.is_some();
+    /// Looks for a content; returns also where it lies outside of the store, or lay.
+    fn find(&self, blob: BlobId) -> io::Result<(Option<Entry>, Option<Link>)> {
+        let with_tree = |size| -> io::Result<Option<Option<std::fs::File>>> {
+            if block_count(size) <= 1 {
+                return Ok(Some(None));
+            }
+            Ok(self.files.read(blob, Kind::Tree)?.map(Some))
+        };
         if let Some(data) = self.files.read(blob, Kind::Data)? {
             let size = data.metadata()?.len();
             // What is not whole was lost in a crash of the machine.
-            if with_tree(size) && is_sound(blob, size, &data) {
+            if let Some(tree) = with_tree(size)?
+                && is_sound(blob, size, &data)
+            {
                 let via = self.via_of_whole(blob)?;
-                return Ok(Some(Entry::whole((blob, size), data, tree, via)));
+                return Ok((Some(Entry::whole((blob, size), data, tree, via)), None));
             }
         }
-        if let Some(link) = self.link(blob)?
-            && let Some(data) = link.open()
-            && with_tree(link.size)
+        let link = self.link(blob)?;
+        if let Some(outside) = &link
+            && let Some(data) = outside.open()
+            && let Some(tree) = with_tree(outside.size)?
         {
-            return Ok(Some(Entry::linked((blob, link.size), data, tree)));
+            return Ok((Some(Entry::linked((blob, outside.size), data, tree)), link));
         }
-        Entry::resume(&self.files, blob)
+        Ok((Entry::resume(&self.files, blob)?, link))
     }
 
     /// Gives what is all here its name, unless something took its place.
     fn finish(&self, entry: &Entry) -> io::Result<()> {
         let slot = self.open.slot(entry.blob);
-        let _open = slot.lock();
+        let mut state = slot.lock();
+        state.known = None;
         entry.finish(&self.files)?;
         lock(&self.unsettled).remove(&entry.blob);
         Ok(())
@@ -609,9 +690,14 @@ impl Inner {
 
     fn via(&self, blob: BlobId) -> io::Result<Option<Via>> {
         let slot = self.open.slot(blob);
-        let open = slot.lock();
-        if let Some(entry) = open.upgrade() {
+        let state = slot.lock();
+        if let Some(entry) = state.entry.upgrade() {
             return Ok(entry.via());
+        }
+        match state.known {
+            Some(Known::Absent) => return Ok(None),
+            Some(Known::Whole { via, .. }) => return Ok(via),
+            None => {}
         }
         if let Some(via) = self.via_of_whole(blob)? {
             return Ok(Some(via));
@@ -622,6 +708,23 @@ impl Inner {
         }
         let have = self.files.read(blob, Kind::Have)?;
         have.map_or(Ok(None), |have| Have::via_in(&have))
+    }
+
+    fn is_whole_by(&self, blob: BlobId, via: Via) -> io::Result<bool> {
+        if self.via(blob)? != Some(via) {
+            return Ok(false);
+        }
+        let entry = self.entry(blob)?;
+        Ok(entry.is_some_and(|entry| entry.is_whole() && entry.via() == Some(via)))
+    }
+
+    fn forget_via(&self, blob: BlobId) -> io::Result<()> {
+        let slot = self.open.slot(blob);
+        let mut state = slot.lock();
+        if let Some(Known::Whole { via, .. }) = &mut state.known {
+            *via = None;
+        }
+        self.files.remove(blob, Kind::Via)
     }
 
     fn via_of_whole(&self, blob: BlobId) -> io::Result<Option<Via>> {
@@ -635,8 +738,13 @@ impl Inner {
     }
 
     fn held(&self, blob: BlobId) -> io::Result<Held> {
-        let Some(entry) = self.entry(blob)? else {
-            let changed = self.link(blob)?.is_some();
+        let slot = self.open.slot(blob);
+        let mut state = slot.lock();
+        if let Some(Known::Whole { size, .. }) = state.known {
+            return Ok(Held::whole(size));
+        }
+        let Some(entry) = self.entry_in(&mut state, blob)? else {
+            let changed = state.known != Some(Known::Absent);
             return Ok(Held { changed, ..Held::nothing() });
         };
         let (blocks, size) = (entry.blocks(), Some(entry.size));
@@ -644,10 +752,8 @@ impl Inner {
         Ok(Held { size, blocks, complete, changed: false })
     }
 
-    fn remove(&self, blob: BlobId) -> io::Result<()> {
-        let slot = self.open.slot(blob);
-        let mut open = slot.lock();
-        abandon(&mut open);
+    fn remove_in(&self, state: &mut State, blob: BlobId) -> io::Result<()> {
+        state.abandon();
         lock(&self.unsettled).remove(&blob);
         Kind::ALL.iter().try_for_each(|kind| self.files.remove(blob, *kind))
     }
@@ -674,13 +780,6 @@ impl Inner {
         }
         // Here, where it is open to be written: other systems refuse it to who reads.
         to.sync_all()
-    }
-}
-
-/// Lets another content take the place of an open one, or none.
-fn abandon(open: &mut Weak<Entry>) {
-    if let Some(entry) = std::mem::take(open).upgrade() {
-        entry.abandon();
     }
 }
 

@@ -2,28 +2,65 @@
 //!
 //! Each content has a lock of its own, for as long as it takes to find, begin, finish or replace it: one
 //! that is hashed again after a crash holds up no other. The lock of them all is held to find that one.
+//!
+//! Only this process writes to the store, and under the content's lock: what was found there once is known
+//! until something is written. So the many files of a folder are not looked for again at every step.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 
 use ayni_core::id::BlobId;
 
 use super::entry::Entry;
 use super::via::Via;
 
-/// Slots beyond twice those that were in use are looked through for empty ones.
-const FEW: usize = 64;
+/// Slots beyond twice those that were in use are looked through for those that are not: as many files as a
+/// large folder has are known at a time, in some MB.
+const FEW: usize = 16 * 1024;
 
 /// One content, open or not.
 #[derive(Debug, Default)]
-pub(super) struct Slot {
-    entry: Mutex<Weak<Entry>>,
+pub(super) struct Slot(Mutex<State>);
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) entry: Weak<Entry>,
+    /// What is known of one that is not open.
+    pub(super) known: Option<Known>,
+}
+
+/// What is known of a content without looking at the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Known {
+    /// There is nothing of it, here or elsewhere.
+    Absent,
+    /// All of it lies in the store. By what it came, where that is still to be written down.
+    Whole { size: u64, via: Option<Via> },
+}
+
+impl State {
+    /// Lets another content take the place of an open one, or none.
+    pub(super) fn abandon(&mut self) {
+        self.known = None;
+        if let Some(entry) = std::mem::take(&mut self.entry).upgrade() {
+            entry.abandon();
+        }
+    }
 }
 
 impl Slot {
     /// Locks it. Blocking; never while another one is locked.
-    pub(super) fn lock(&self) -> MutexGuard<'_, Weak<Entry>> {
-        lock(&self.entry)
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.0)
+    }
+
+    /// Locks it unless somebody works with it.
+    pub(super) fn try_lock(&self) -> Option<MutexGuard<'_, State>> {
+        match self.0.try_lock() {
+            Ok(state) => Some(state),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 }
 
@@ -44,7 +81,7 @@ impl Open {
         if slots.all.len() > slots.used * 2 + FEW {
             // Nobody else takes one meanwhile: one that is not shared is not locked.
             slots.all.retain(|_, slot| {
-                Arc::strong_count(slot) > 1 || lock(&slot.entry).strong_count() > 0
+                Arc::strong_count(slot) > 1 || lock(&slot.0).entry.strong_count() > 0
             });
             slots.used = slots.all.len();
         }

@@ -6,6 +6,7 @@ mod slots;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::slots::Priority;
 use self::slots::Slots;
-use super::access;
+use super::access::{self, Origin};
 use super::allowance::Allowance;
 use super::ask::Limits;
 use super::fetch::{Goal, View};
@@ -106,6 +107,8 @@ pub(crate) struct Transfer {
     cancel: CancellationToken,
     /// Whether it was begun by an earlier run of the node.
     pub(super) resumed: bool,
+    /// Bytes that came since it was begun or went on.
+    pub(super) came: Arc<AtomicU64>,
     /// Held by who writes it to its target.
     placing: Arc<tokio::sync::Mutex<()>>,
     placed: Mutex<Option<PathBuf>>,
@@ -337,6 +340,7 @@ pub(super) fn list(inner: &Arc<Inner>, id: u64, wish: Wish, begun: Begun) -> Arc
         again: Notify::new(),
         cancel: inner.cancel.child_token(),
         resumed: begun.before,
+        came: Arc::default(),
         placing: Arc::default(),
         placed: Mutex::default(),
     });
@@ -436,9 +440,10 @@ impl Transfer {
             order: self.order.subscribe(),
             limits: Limits {
                 paces: [self.pace.clone(), inner.content.transfers.pace.clone()],
-                taken: inner.content.taken.clone(),
+                taken: [self.came.clone(), inner.content.taken.clone()],
                 most: Arc::new(Allowance::free(&inner.folder.contents())),
             },
+            origin: Origin::of(inner, &self.wish),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::content::fetch::{self, Goal};
 use crate::content::place::Placing;
 use crate::content::store::Contents;
 use crate::content::target;
-use crate::content::{access, fetchers, folder};
+use crate::content::{access, again, fetchers, folder};
 use ayni_core::id::PeerId;
 use ayni_core::swarm::BLOCK_BYTES;
 
@@ -158,6 +158,9 @@ async fn fetch_all(
     }
     if wish.folder {
         return folder::fetch(inner, contents, transfer).await;
+    }
+    if again::lacks(inner, transfer).await? {
+        return again::fetch(inner, transfer).await;
     }
     let goal = Goal { claimed: wish.claimed, ..transfer.goal(inner, wish.root) };
     fetch::fetch(inner, contents, goal, |view| transfer.see(view)).await.map(drop)
