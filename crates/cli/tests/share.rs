@@ -144,7 +144,12 @@ fn standard_input_becomes_standard_output() {
     let got = ayni(&beto, &["get", text(&told, "ticket"), "-o", "-"]);
     assert_eq!((got.code, got.stderr.as_str()), (0, ""));
     assert!(got.raw == bytes);
-    // A second time it is all here.
+    // Nothing of it is kept, nor goes on.
+    let is_left = || {
+        let stored = ayni(&beto, &["storage", "--json"]).one()["contents"].clone();
+        (ayni(&beto, &["transfers", "--json"]).json(), stored)
+    };
+    assert_eq!(is_left(), (vec![], 0.into()));
     assert!(ayni(&beto, &["get", text(&told, "ticket"), "-o", "-"]).raw == bytes);
     ayni_in(&work, &beto, &["get", text(&told, "ticket")], b"").ok();
     assert!(std::fs::read(work.join("stdin")).expect("written") == bytes);
@@ -158,6 +163,8 @@ fn standard_input_becomes_standard_output() {
     let two = ayni_in(&work, &ana, &["send", "one.txt", "two.txt", "--json"], b"").one();
     let line = ayni(&beto, &["get", text(&two, "ticket"), "-o", "-"]).fails(2);
     assert!(line.contains("these are 2 files"), "{line}");
+    assert_eq!(is_left(), (vec![], 0.into()));
+    ayni(&beto, &["storage", "--discard", "0123"]).fails(3);
     node.stop();
 }
 

@@ -184,6 +184,11 @@ pub(crate) fn share(text: &str, shares: impl Iterator<Item = (BlobId, String)>) 
     choose("share", text, candidates)
 }
 
+/// Finds something that was fetched by a ticket and is kept, by its content.
+pub(crate) fn kept(text: &str, kept: impl Iterator<Item = BlobId>) -> Result<BlobId> {
+    choose("kept content", text, kept.map(|blob| (blob, blob.to_string(), vec![])))
+}
+
 /// Chooses the one that `text` names: an exact name first, then the start of an id.
 fn choose<T: Copy + PartialEq>(
     what: &str,

@@ -551,7 +551,7 @@ impl Node {
         }
         inner.tasks.close();
         let _ = tokio::time::timeout(STOP, inner.tasks.wait()).await;
-        let _ = tokio::time::timeout(STOP, inner.content.close()).await;
+        let _ = tokio::time::timeout(STOP, crate::content::close(inner)).await;
         inner.store.close().await;
         inner.tell(Event::Closed);
     }

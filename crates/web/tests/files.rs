@@ -221,6 +221,8 @@ async fn what_cannot_be_attached_or_fetched_keeps_its_code() {
         ("POST", "/api/v1/unshare", r#"{"share":"abcd"}"#, 404),
         ("POST", "/api/v1/get", r#"{"ticket":"x"}"#, 400),
         ("POST", "/api/v1/get", r#"{"ticket":"x","path":"a"}"#, 400),
+        ("POST", "/api/v1/get", r#"{"ticket":"x","path":"/a","pour":true}"#, 400),
+        ("POST", "/api/v1/storage/discard", r#"{"blob":"abcd"}"#, 404),
         ("GET", "/api/v1/progress?id=x", "", 400),
         ("GET", "/api/v1/progress", "", 400),
         ("GET", "/api/v1/progress?id=7", "", 404),

@@ -2,13 +2,13 @@
 
 use ayni::{AccountId, BlobId, EventId, InviteKey, PeerId, Role, RoomId};
 use ayni_web::api::{
-    Address, Attach, Attached, Attachment, Direct, Done, ErrorCode, ErrorDetail, Event, Existing,
-    Failure, Fetch, File, Finding, FoundMessage, Get, GiveRole, Here, History, Id, Invitation,
-    Invite, Join, LastCopy, Limits, Look, Member, Message, MessageKind, Named, Peer, PeerPath,
-    Person, Pin, Posted, PostedDirect, PostedRoom, Priority, Remove, Replication, Revoke, Room,
-    RoomDetails, RoomKind, RoomRef, Searched, Service, SetBytes, SetLimit, SetPriority, Setting,
-    Share, SharePaths, Shared, Standing, Status, Storage, Text, Ticket, Transfer, TransferState,
-    Unshare, Unshared,
+    Address, Attach, Attached, Attachment, Direct, Discard, Done, ErrorCode, ErrorDetail, Event,
+    Existing, Failure, Fetch, File, Finding, FoundMessage, Get, GiveRole, Here, History, Id,
+    Invitation, Invite, Join, LastCopy, Limits, Look, Member, Message, MessageKind, Named, Peer,
+    PeerPath, Person, Pin, Posted, PostedDirect, PostedRoom, Priority, Remove, Replication, Revoke,
+    Room, RoomDetails, RoomKind, RoomRef, Searched, Service, SetBytes, SetLimit, SetPriority,
+    Setting, Share, SharePaths, Shared, Standing, Status, Storage, Text, Ticket, Transfer,
+    TransferState, Unshare, Unshared,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -275,6 +275,7 @@ fn transfers() {
         r#"{"quota":10,"bytes":1,"contents":2,"pinned":3,"posted":4,"fetched":5,"by_itself":6,"last_copies":[{"room":null,"blob":"B","bytes":5,"relied_on":false}],"replication":{"agrees":true,"copies":3,"room_bytes":9}}"#,
     );
     golden(&SetBytes { bytes: None }, r#"{"bytes":null}"#);
+    golden(&Discard { blob: "ab".into() }, r#"{"blob":"ab"}"#);
     golden(&Pin { event: "0d0d".into() }, r#"{"event":"0d0d"}"#);
     golden(&SetPriority { priority: Priority::High }, r#"{"priority":"high"}"#);
     golden(&Priority::Low, "\"low\"");
@@ -302,8 +303,13 @@ fn transfers() {
     golden(&Unshare { share: "x".into() }, r#"{"share":"x"}"#);
     golden(&Unshared { blob: BLOB }, r#"{"blob":"B"}"#);
     golden(
-        &Get { ticket: "blobx".into(), path: Some("/a".into()), existing: Existing::Skip },
-        r#"{"ticket":"blobx","path":"/a","existing":"skip"}"#,
+        &Get {
+            ticket: "blobx".into(),
+            path: Some("/a".into()),
+            existing: Existing::Skip,
+            pour: false,
+        },
+        r#"{"ticket":"blobx","path":"/a","pour":false,"existing":"skip"}"#,
     );
     let plain: Fetch = serde_json::from_str(r#"{"event":"x"}"#).expect("all else has a default");
     assert_eq!((plain.path, plain.existing), (None, Existing::Refuse));

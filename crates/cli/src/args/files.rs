@@ -167,6 +167,9 @@ pub(crate) struct Storage {
     /// Set how much of the disk pictures and files may take, like 20GB; `none`: as much as there is
     #[arg(long, value_name = "SIZE", value_parser = Amount::parse)]
     pub(crate) quota: Option<Amount>,
+    /// Let go of what was fetched by a ticket and kept in the data folder: its id, or the start of it
+    #[arg(long, value_name = "BLOB")]
+    pub(crate) discard: Option<String>,
     /// Set whether this node fetches by itself what few others have
     #[arg(long, value_name = "yes|no", value_parser = PossibleValuesParser::new(["yes", "no"]).map(|it| it == "yes"))]
     pub(crate) replicate: Option<bool>,

@@ -176,7 +176,7 @@ pub(crate) async fn get(session: &mut Session, what: Get) -> anyhow::Result<()> 
     let told = output.display();
     let path = std::path::absolute(output).with_context(|| format!("look for {told}"))?;
     let path = Some(path_text(&path)?);
-    let wish = api::Get { ticket: what.ticket, path, existing: what.over.existing() };
+    let wish = api::Get { ticket: what.ticket, path, existing: what.over.existing(), pour: false };
     session
         .with_node(Need::Network, async |node, out| {
             let begun = node.client.get(&wish).await?;
@@ -202,7 +202,7 @@ async fn get_to_stdout(
         let told = "on standard output there is nothing to overwrite, rename or skip";
         return Err(failure(Code::Invalid, told));
     }
-    let wish = api::Get { ticket: what.ticket.clone(), ..api::Get::default() };
+    let wish = api::Get { ticket: what.ticket.clone(), pour: true, ..api::Get::default() };
     session
         .with_node(Need::Network, async |node, out| {
             let begun = node.client.get(&wish).await?;
@@ -224,13 +224,8 @@ async fn pour(
     out: &mut Out,
 ) -> anyhow::Result<()> {
     let id = begun.id;
-    let fails = async {
-        match wait(client, begun, patience).await {
-            Err(error) => error,
-            // What is here is still being written out.
-            Ok(_) => std::future::pending().await,
-        }
-    };
+    // It is over when its last byte was given, and nothing of it is kept.
+    let ends = wait(client, begun, patience);
     let writes = async {
         let mut pieces = client.content(id).await?;
         while let Some(piece) = pieces.next().await {
@@ -238,11 +233,7 @@ async fn pour(
         }
         Ok::<_, anyhow::Error>(out.flush()?)
     };
-    tokio::select! {
-        biased;
-        error = fails => Err(error),
-        written = writes => written,
-    }
+    tokio::try_join!(ends, writes).map(drop)
 }
 
 /// Lists what is shared.

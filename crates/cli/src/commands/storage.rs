@@ -38,6 +38,9 @@ pub(crate) async fn storage(session: &mut Session, change: Storage) -> anyhow::R
             if let Some(quota) = change.quota {
                 told = node.client.set_quota(quota.0).await?;
             }
+            if let Some(blob) = &change.discard {
+                told = node.client.discard(blob).await?;
+            }
             let now = told.replication;
             let set = Replication {
                 agrees: change.replicate.unwrap_or(now.agrees),

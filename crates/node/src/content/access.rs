@@ -12,11 +12,13 @@
 //! | standing | since | given to the room | ends with |
 //! | --- | --- | --- | --- |
 //! | wanted | before the first byte is asked for | what came through it, while it comes | done, cancelled, given up |
-//! | kept | it is here, and not all of it came through the room | nothing | leaving, eviction |
+//! | kept | it is here, and not all of it came through the room | nothing | leaving, eviction; for no room: discarding |
 //! | given | it was posted there, or all of it came through the room | all | leaving, eviction |
 //!
-//! A fetch by ticket has a row for no room; it ends with the fetch where that wrote its files somewhere,
-//! and else stays. Leaving a room ends its rows, but for what is pinned; being removed ends none. What is
+//! A fetch by ticket has a row for no room. Where it was to be written somewhere, or poured to one reader, that
+//! row is only wanted and ends with the fetch; where it was to be kept here, it is kept until its user
+//! discards it: nobody in a room can be asked who else has it, so the quota does not decide that. What was
+//! kept so before is kept whatever other fetches do. Leaving a room ends its rows, but for what is pinned; being removed ends none. What is
 //! about to be posted is *unsaid* until its message is durable.
 //!
 //! **By what it came** is noted with the bytes ([`Via`]), not with the reason: so a row that was written
@@ -327,8 +329,8 @@ pub(super) async fn done(inner: &Arc<Inner>, contents: &Contents, wish: &Wish) -
     if room.is_some() || wish.target.is_none() {
         return inner.store.write(Write::Kept { room, root }).await;
     }
-    // Its files are where they were to be written.
-    inner.store.write(Write::Release { room, root }).await
+    // Its files are where they were to be written: what only this transfer wanted goes with it.
+    Ok(())
 }
 
 /// Notes that something is not fetched any more: what of it is here, and nothing else needs, is deleted by

@@ -210,11 +210,22 @@ impl Node {
 
     /// Fetches what a ticket names, from its sender and from all others who fetch it and can be
     /// reached, and writes it into the folder `target`. Goes on until it is done, also after a restart.
+    /// Without a target it is kept in the data folder, until [`Self::discard`].
     ///
     /// # Errors
     /// [`Error::Invalid`] for what is no ticket; as [`Self::fetch`].
     pub async fn get(&self, ticket: &str, target: Option<Target>) -> Result<Fetching> {
         Ok(fetching(share::get(&self.inner, ticket, target).await?))
+    }
+
+    /// Fetches the only file that a ticket names for one reader ([`Self::open_transfer`]), and keeps nothing
+    /// of it: it is over when its last byte was read, or when nobody reads it for a while. It does not go
+    /// on after a restart.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn pour(&self, ticket: &str) -> Result<Fetching> {
+        Ok(fetching(share::pour(&self.inner, ticket).await?))
     }
 
     /// Returns a reader of what is attached to a message, which begins to be fetched if it is not here: it
@@ -356,7 +367,7 @@ impl Node {
         transfers::pause(&self.inner, id, true).await
     }
 
-    /// Lets a transfer go on that was paused or failed.
+    /// Lets a transfer go on that was paused or failed. One that was refused is over.
     ///
     /// # Errors
     /// As [`Self::pause_transfer`].

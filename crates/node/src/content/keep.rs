@@ -1,6 +1,6 @@
 //! What of the disk is used for pictures and files, and what is to stay: as a user of the library has it.
 
-use ayni_core::id::{EventId, RoomId};
+use ayni_core::id::{BlobId, EventId, RoomId};
 
 use super::api::Fetching;
 use super::model::StorageInfo;
@@ -8,7 +8,7 @@ use super::replicate::Replication;
 use super::{access, quota};
 use crate::error::{Error, Result};
 use crate::node::Node;
-use crate::store::{Hold, Reason, Standing, Write};
+use crate::store::{Hold, Reason, Standing, StoredTransfer, TransferSource, Write};
 
 impl Node {
     /// Keeps what is attached to a message, whatever else is evicted, and also when the room is left. What is
@@ -52,6 +52,41 @@ impl Node {
         access::give_up(inner, Some(room), root).await?;
         inner.content.evictions.note();
         Ok(())
+    }
+
+    /// Lets go of what was fetched by a ticket and is kept here ([`Node::get`] without a target). Nothing else
+    /// lets it go: nobody in a room can be asked who else has it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for what is not kept so; [`Error::Denied`] for what is still being fetched; a
+    /// failing disk.
+    pub async fn discard(&self, blob: BlobId) -> Result<()> {
+        let inner = &self.inner;
+        let kept = inner.store.holding(None, blob).await?;
+        if !kept.is_some_and(|it| it.standing > Standing::Wanted) {
+            let blob = blob.short();
+            return Err(Error::NotFound(format!("{blob} was not fetched by a ticket and kept")));
+        }
+        let by_ticket =
+            |it: &StoredTransfer| it.root == blob && matches!(it.source, TransferSource::Ticket(_));
+        if inner.store.transfers().await?.iter().any(by_ticket) {
+            let blob = blob.short();
+            return Err(Error::Denied(format!("{blob} is still being fetched: cancel that first")));
+        }
+        inner.store.write(Write::Release { room: None, root: blob }).await?;
+        inner.content.note_let_go();
+        inner.content.evictions.note();
+        Ok(())
+    }
+
+    /// Finds what [`Self::discard`] lets go of: by its content's id, or the start of it (4 digits or more).
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Invalid`] when several fit; a failing disk.
+    pub async fn find_kept(&self, text: &str) -> Result<BlobId> {
+        let rows = self.inner.store.holdings(None).await?.into_iter();
+        let kept = rows.filter(|it| it.room.is_none() && it.standing > Standing::Wanted);
+        crate::find::kept(text, kept.map(|it| it.root))
     }
 
     /// Returns how much of the disk pictures and files take, and what is known of it.

@@ -43,7 +43,7 @@ mod tests;
 pub(crate) mod transfers;
 mod uploads;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -89,6 +89,8 @@ pub(crate) struct Content {
     pub(crate) news: replicate::News,
     pub(crate) evictions: quota::Evictions,
     last_id: AtomicU64,
+    /// Whether something was let go that may be deleted now.
+    let_go: AtomicBool,
     /// Bytes of content that were given away, and that came.
     given: AtomicU64,
     taken: Arc<AtomicU64>,
@@ -159,12 +161,22 @@ impl Content {
         self.given.load(Ordering::Relaxed)
     }
 
-    /// Brings to the disk what came.
-    pub(crate) async fn close(&self) {
-        if let Some(contents) = self.opened() {
-            contents.close().await;
-        }
+    /// Notes that something was let go.
+    fn note_let_go(&self) {
+        self.let_go.store(true, Ordering::Relaxed);
     }
+}
+
+/// Deletes what was let go, for whoever only runs commands has no node that would do so later; brings to
+/// the disk what came.
+pub(crate) async fn close(inner: &Inner) {
+    let Some(contents) = inner.content.opened() else { return };
+    if inner.content.let_go.load(Ordering::Relaxed)
+        && let Err(error) = collected(inner, &contents).await
+    {
+        tracing::warn!("what nothing names could not be deleted: {error}");
+    }
+    contents.close().await;
 }
 
 /// Lists what the last run of the node had begun and not ended.
@@ -195,8 +207,13 @@ pub(crate) async fn restore(inner: &Arc<Inner>) -> Result<()> {
     for transfer in stored {
         let (id, rates) = (transfer.id, transfer.rates);
         let priority = transfers::Priority::of(transfer.priority);
-        let begun = transfers::Begun { paused: transfer.paused, priority, before: true };
-        let Some(wish) = wish(inner, transfer).await? else { continue };
+        let paused = transfer.paused;
+        let begun = transfers::Begun { paused, priority, before: true, pours: false };
+        let Some(wish) = wish(inner, &transfer).await? else {
+            tracing::info!("transfer {id} is over: nothing can come of it after the restart");
+            transfers::end_stored(inner, &transfer).await?;
+            continue;
+        };
         let here = contents.held(wish.root).await?;
         let listed = transfers::list(inner, id, wish, begun);
         listed.see_held(&here);
@@ -222,9 +239,15 @@ pub(crate) fn go_online(inner: &Arc<Inner>) {
     inner.tasks.spawn(stop().run_until_cancelled_owned(quota::run(inner.clone())));
 }
 
-async fn wish(inner: &Arc<Inner>, stored: StoredTransfer) -> Result<Option<Wish>> {
-    let (source, name, claimed) = match stored.source {
+/// Returns what a stored transfer is to fetch; none where that cannot be known any more (its message cannot be
+/// opened), or where nobody is there to take it.
+async fn wish(inner: &Arc<Inner>, stored: &StoredTransfer) -> Result<Option<Wish>> {
+    if stored.pours {
+        return Ok(None);
+    }
+    let (source, name, claimed) = match &stored.source {
         TransferSource::Message { room, event } => {
+            let (room, event) = (*room, *event);
             let Some(handle) = inner.room(&room) else { return Ok(None) };
             let Some(found) = inner.store.event_of(room, event).await? else { return Ok(None) };
             let chat = handle.lock().room.open(&found);
@@ -232,7 +255,7 @@ async fn wish(inner: &Arc<Inner>, stored: StoredTransfer) -> Result<Option<Wish>
             (Source::Room(room, event), attachment.name.clone(), Some(attachment.size))
         }
         TransferSource::Ticket(bytes) => {
-            let text = String::from_utf8_lossy(&bytes).into_owned();
+            let text = String::from_utf8_lossy(bytes).into_owned();
             let Ok(ticket) = text.parse::<iroh_blobs::ticket::BlobTicket>() else {
                 return Ok(None);
             };
@@ -240,7 +263,7 @@ async fn wish(inner: &Arc<Inner>, stored: StoredTransfer) -> Result<Option<Wish>
             (Source::Ticket(peer, text), stored.root.to_string(), None)
         }
     };
-    let target = stored.target.map(|path| Target { path, existing: stored.existing });
+    let target = stored.target.clone().map(|path| Target { path, existing: stored.existing });
     let (root, folder) = (stored.root, stored.folder);
     Ok(Some(Wish { source, root, folder, name, claimed, target, asked: true }))
 }

@@ -92,7 +92,9 @@ pub enum TransferState {
     Paused,
     /// All of it is here, and where it was to be written.
     Done,
-    /// It ended for this reason, which is of this kind; letting it go on tries again.
+    /// It ended for this reason, which is of this kind. One that was refused ([`ErrorKind::Denied`],
+    /// [`ErrorKind::Invalid`]) is over: something is in the way, or it is not what it was said to be.
+    /// Others can be let go on, which tries again.
     Failed(ErrorKind, String),
     /// Someone ended it.
     Cancelled,
@@ -101,7 +103,11 @@ pub enum TransferState {
 impl TransferState {
     /// Whether nothing of it will follow.
     pub fn is_over(&self) -> bool {
-        matches!(self, Self::Done | Self::Cancelled)
+        match self {
+            Self::Done | Self::Cancelled => true,
+            Self::Failed(kind, _) => matches!(kind, ErrorKind::Denied | ErrorKind::Invalid),
+            _ => false,
+        }
     }
 
     /// Returns its name in a list.

@@ -8,18 +8,21 @@ use super::api::Fetching;
 use super::model::TransferState;
 use super::read::ContentReader;
 use super::store::{Contents, Entry};
+use super::transfers::Pour;
 use super::{folder, share};
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::Node;
 
 impl Node {
     /// Returns a reader of the only file that a transfer brings: it can be read, and sought in, while it
-    /// comes. Returns when its size is proved, which takes until someone who has it is reached.
+    /// comes. Returns when its size is proved, which takes until someone who has it is reached. One of
+    /// [`Self::pour`] is over when its last byte was read.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Invalid`] for several files; why the transfer ended, if it did.
     pub async fn open_transfer(&self, id: u64) -> Result<ContentReader> {
         let mut fetching = self.transfer(id)?;
+        let pour = Pour::of(fetching.transfer());
         let contents = self.inner.content.contents(&self.inner).await?;
         let (root, is_list) = fetching.wished();
         let blob = if is_list {
@@ -40,7 +43,7 @@ impl Node {
         };
         let entry = fetching.entry(&contents, blob, false).await?;
         let transfer = (!entry.is_whole()).then(|| fetching.transfer().clone());
-        Ok(ContentReader::new(entry, transfer))
+        Ok(ContentReader::new(entry, transfer).pouring(pour))
     }
 
     /// Finds something that is shared: by its ticket, by its content's id, the start of it (4 digits or

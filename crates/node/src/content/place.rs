@@ -5,6 +5,10 @@
 //! interrupted attempt left is found and replaced by the next one. The files of a folder are put into
 //! such a folder; when all of them are on the disk it is marked as ready by another name, and its parts
 //! are moved from there one by one. So an attempt that finds one that is ready goes on with moving.
+//!
+//! An attempt that fails takes what it wrote away, but for a folder that is ready; a transfer that is over
+//! leaves neither ([`Placing::clear`]). After an interruption what is in its place already is known by its
+//! content, also under another name that was chosen for it: it is not written twice.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -13,11 +17,13 @@ use std::path::{Path, PathBuf};
 use ayni_core::file_name;
 use ayni_core::id::BlobId;
 use tempfile::TempPath;
+use tokio_util::sync::CancellationToken;
 
 use super::folder::{self, File};
 use super::store::Contents;
 use super::target::{Existing, exists, folder_of};
 use crate::error::{Error, Result};
+use crate::inner::Inner;
 use crate::start::blocking;
 
 /// Names that are tried for a file that may not replace another one.
@@ -33,9 +39,36 @@ pub(super) struct Placing {
     pub(super) existing: Existing,
     /// Whether an earlier attempt may have put it there already.
     pub(super) resumed: bool,
+    /// Ends it before anything gets its place.
+    pub(super) stop: CancellationToken,
 }
 
 impl Placing {
+    /// Returns how a transfer of this number does so the first time.
+    pub(super) fn of(inner: &Inner, id: u64, existing: Existing) -> Self {
+        let beside = format!(".ayni-{}-{id}.part", inner.me().short());
+        Self { beside, existing, resumed: false, stop: CancellationToken::new() }
+    }
+
+    /// Removes what attempts left below `base` that did not come to their end; `files` are those of a folder,
+    /// of which each may have been written beside its own place.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(super) async fn clear(&self, base: PathBuf, files: Vec<File>) -> Result<()> {
+        let beside = self.beside.clone();
+        blocking(move || {
+            let staged = base.join(&beside);
+            remove(&staged)?;
+            remove(&staged.with_extension(READY))?;
+            let folders = files.iter().filter_map(|(name, _)| name.rsplit_once('/'));
+            let folders: BTreeSet<&str> = folders.map(|(folder, _)| folder).collect();
+            let mut within = folders.into_iter().filter(|folder| is_within(&base, folder));
+            within.try_for_each(|folder| remove(&base.join(folder).join(&beside)))
+        })
+        .await
+    }
+
     /// Writes a content to `path`; returns where it is now.
     ///
     /// # Errors
@@ -47,14 +80,20 @@ impl Placing {
         path: &Path,
     ) -> Result<PathBuf> {
         let there = path.symlink_metadata().is_ok();
-        if there && (self.existing == Existing::Skip || self.did(blob, path).await?) {
+        if there && self.existing == Existing::Skip {
             return Ok(path.to_owned());
+        }
+        for place in self.places(path) {
+            if self.did(contents, blob, &place).await? {
+                return Ok(place);
+            }
         }
         let beside = folder_of(path).join(&self.beside);
         let of_task = beside.clone();
         blocking(move || remove(&of_task)).await?;
         let beside = TempPath::try_from_path(beside).map_err(Error::io("no file can be made"))?;
         contents.export(blob, &beside, |_| {}).await?;
+        self.go_on()?;
         let (path, existing) = (path.to_owned(), self.existing);
         blocking(move || keep(beside, path, existing)).await
     }
@@ -72,8 +111,7 @@ impl Placing {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
         let name = name.ok_or_else(|| Error::Invalid("the target has no name".into()))?;
         let files = folder::files(contents, root).await?;
-        let below = files.into_iter().map(|(file, blob)| (format!("{name}/{file}"), blob));
-        let placed = self.put(contents, folder_of(path), below.collect()).await?;
+        let placed = self.put(contents, folder_of(path), below(Some(&name), files)).await?;
         Ok(placed.into_iter().next().unwrap_or_else(|| path.to_owned()))
     }
 
@@ -93,10 +131,8 @@ impl Placing {
             std::fs::create_dir_all(&made).map_err(Error::io(what))
         })
         .await?;
-        let files = folder::files(contents, root).await?;
-        // Their names are of others' choosing, and the folder is the user's.
-        let files = files.into_iter().map(|(file, blob)| (shown(&file), blob));
-        self.put(contents, base, files.collect()).await?;
+        let files = into(folder::files(contents, root).await?);
+        self.put(contents, base, files).await?;
         Ok(base.to_owned())
     }
 
@@ -141,19 +177,28 @@ impl Placing {
         // Of an earlier attempt; a link there would lead elsewhere.
         let done = ready.symlink_metadata().is_ok_and(|there| there.is_dir());
         if !done {
+            if let Some(placed) = self.did_all(contents, base, (&tops, &files)).await? {
+                return Ok(placed);
+            }
             let mut taken = tops.iter().map(|top| base.join(top));
             let taken = taken.find(|place| place.symlink_metadata().is_ok());
             if let Some(taken) = taken
                 && self.existing == Existing::Refuse
             {
-                if self.did_all(base, &files).await? {
-                    return Ok(tops.iter().map(|top| base.join(top)).collect());
-                }
                 return Err(exists(&taken));
             }
-            self.fill(contents, &staged, files).await?;
+            let filled = self.fill(contents, &staged, files).await;
             let (staged, ready) = (staged.clone(), ready.clone());
-            blocking(move || make_ready(&staged, &ready)).await?;
+            blocking(move || {
+                let made = filled.and_then(|()| make_ready(&staged, &ready));
+                if made.is_err() {
+                    // It would fill the disk in vain. What kept it from being written keeps it from nothing
+                    // else, and is told.
+                    let _ = remove(&staged);
+                }
+                made
+            })
+            .await?;
         }
         let (base, existing) = (base.to_owned(), self.existing);
         blocking(move || move_all(&ready, &base, &tops, existing)).await
@@ -169,6 +214,7 @@ impl Placing {
         })
         .await?;
         for (name, blob) in files {
+            self.go_on()?;
             let (base, of_task) = (folder.to_owned(), name.clone());
             let place = blocking(move || make_folders(&base, &of_task)).await?;
             contents.export(blob, &place, |_| {}).await?;
@@ -176,18 +222,67 @@ impl Placing {
         Ok(())
     }
 
+    /// # Errors
+    /// [`Error::Closed`] when it is to end.
+    fn go_on(&self) -> Result<()> {
+        if self.stop.is_cancelled() { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    /// Returns where an earlier attempt may have put something, as far as something is there.
+    fn places(&self, path: &Path) -> Vec<PathBuf> {
+        let most = match self.existing {
+            _ if !self.resumed => 0,
+            Existing::Rename => MAX_NUMBERED,
+            _ => 2,
+        };
+        let there = |place: &PathBuf| place.symlink_metadata().is_ok();
+        (1..most).map(|n| numbered(path, n)).take_while(there).collect()
+    }
+
     /// Whether an earlier attempt put this content there.
-    async fn did(&self, blob: BlobId, path: &Path) -> Result<bool> {
+    async fn did(&self, contents: &Contents, blob: BlobId, path: &Path) -> Result<bool> {
         if !self.resumed {
             return Ok(false);
         }
-        let path = path.to_owned();
-        blocking(move || Ok(is_content(&path, blob))).await
+        let (path, size) = (path.to_owned(), contents.held(blob).await?.size);
+        blocking(move || Ok(is_content(&path, blob, size))).await
     }
 
-    async fn did_all(&self, base: &Path, files: &[File]) -> Result<bool> {
+    /// Returns where an earlier attempt put what lies directly in a folder, if it put all of it there.
+    async fn did_all(
+        &self,
+        contents: &Contents,
+        base: &Path,
+        (tops, files): (&[String], &[File]),
+    ) -> Result<Option<Vec<PathBuf>>> {
+        let mut all = Vec::new();
+        for top in tops {
+            let mut found = None;
+            for place in self.places(&base.join(top)) {
+                if self.did_top(contents, &place, (top, files)).await? {
+                    found = Some(place);
+                    break;
+                }
+            }
+            let Some(place) = found else { return Ok(None) };
+            all.push(place);
+        }
+        Ok(Some(all))
+    }
+
+    async fn did_top(
+        &self,
+        contents: &Contents,
+        place: &Path,
+        (top, files): (&str, &[File]),
+    ) -> Result<bool> {
         for (name, blob) in files {
-            if !self.did(*blob, &base.join(name)).await? {
+            let below = match name.split_once('/') {
+                Some((first, below)) if first == top => place.join(below),
+                None if name == top => place.to_owned(),
+                _ => continue,
+            };
+            if !self.did(contents, *blob, &below).await? {
                 return Ok(false);
             }
         }
@@ -195,13 +290,24 @@ impl Placing {
     }
 }
 
+/// Returns files of a folder with their paths in a folder of the user: their names are of others' choosing.
+pub(super) fn into(files: Vec<File>) -> Vec<File> {
+    files.into_iter().map(|(file, blob)| (shown(&file), blob)).collect()
+}
+
+/// Returns files of a folder with their paths in the one that it is put into under a name.
+pub(super) fn below(name: Option<&str>, files: Vec<File>) -> Vec<File> {
+    let name = name.unwrap_or_default();
+    files.into_iter().map(|(file, blob)| (format!("{name}/{file}"), blob)).collect()
+}
+
 /// Checks that nothing is in the way of files of a ticket in a folder.
 ///
 /// # Errors
 /// [`Error::Denied`].
 pub(super) fn check_into(files: &[File], base: &Path) -> Result<()> {
-    let shown: Vec<File> = files.iter().map(|(file, blob)| (shown(file), *blob)).collect();
-    let places = tops(&shown).map(|top| base.join(top));
+    let files = into(files.to_vec());
+    let places = tops(&files).map(|top| base.join(top));
     let mut taken = places.filter(|place| place.symlink_metadata().is_ok());
     taken.next().map_or(Ok(()), |taken| Err(exists(&taken)))
 }
@@ -245,6 +351,15 @@ fn make_folders(base: &Path, name: &str) -> Result<PathBuf> {
     Ok(place.join(file))
 }
 
+/// Whether a path below a folder leads through folders only, and no link.
+fn is_within(base: &Path, below: &str) -> bool {
+    let mut place = base.to_owned();
+    below.split('/').all(|folder| {
+        place.push(folder);
+        place.symlink_metadata().is_ok_and(|there| there.is_dir())
+    })
+}
+
 /// Removes what an attempt left under its own name. Links are removed, and not followed.
 fn remove(beside: &Path) -> Result<()> {
     let removed = match beside.symlink_metadata() {
@@ -271,6 +386,16 @@ fn move_all(
     tops: &[String],
     existing: Existing,
 ) -> Result<Vec<PathBuf>> {
+    let taken = |top: &&String| {
+        let is_there = |path: PathBuf| path.symlink_metadata().is_ok();
+        is_there(ready.join(top)) && is_there(base.join(top))
+    };
+    // All or nothing: it is looked before the first one is moved.
+    if existing == Existing::Refuse
+        && let Some(top) = tops.iter().find(taken)
+    {
+        return Err(exists(&base.join(top)));
+    }
     let mut placed = Vec::new();
     for top in tops {
         let (from, mut place) = (ready.join(top), base.join(top));
@@ -297,10 +422,17 @@ fn move_all(
 }
 
 fn free_name(path: &Path) -> Result<PathBuf> {
+    let mut names = (2..MAX_NUMBERED).map(|n| numbered(path, n));
+    names.find(|it| it.symlink_metadata().is_err()).ok_or_else(|| exists(path))
+}
+
+/// Returns the name that is tried as the `n`th for a path; the first is its own.
+fn numbered(path: &Path, n: u32) -> PathBuf {
+    if n < 2 {
+        return path.to_owned();
+    }
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let names = (2..MAX_NUMBERED).map(|n| path.with_file_name(file_name::numbered(&name, n)));
-    let free = names.into_iter().find(|it| it.symlink_metadata().is_err());
-    free.ok_or_else(|| exists(path))
+    path.with_file_name(file_name::numbered(&name, n))
 }
 
 fn keep(beside: TempPath, path: PathBuf, existing: Existing) -> Result<PathBuf> {
@@ -320,7 +452,6 @@ fn keep(beside: TempPath, path: PathBuf, existing: Existing) -> Result<PathBuf> 
 
 fn keep_new(mut beside: TempPath, path: &Path, existing: Existing) -> Result<PathBuf> {
     let failed = |path: &Path| Error::io(format!("{} cannot be written", path.display()));
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let mut place = path.to_owned();
     for n in 2..MAX_NUMBERED {
         match beside.persist_noclobber(&place) {
@@ -333,7 +464,7 @@ fn keep_new(mut beside: TempPath, path: &Path, existing: Existing) -> Result<Pat
                 Existing::Refuse => return Err(exists(path)),
                 _ => {
                     beside = error.path;
-                    place = path.with_file_name(file_name::numbered(&name, n));
+                    place = numbered(path, n);
                 }
             },
         }
@@ -341,9 +472,10 @@ fn keep_new(mut beside: TempPath, path: &Path, existing: Existing) -> Result<Pat
     Err(exists(path))
 }
 
-fn is_content(path: &Path, blob: BlobId) -> bool {
+fn is_content(path: &Path, blob: BlobId, size: Option<u64>) -> bool {
     let hashed = || {
-        let plain = path.symlink_metadata()?.is_file();
+        let there = path.symlink_metadata()?;
+        let plain = there.is_file() && size.is_none_or(|size| there.len() == size);
         let mut hasher = bao_tree::blake3::Hasher::new();
         if plain {
             std::io::copy(&mut std::fs::File::open(path)?, &mut hasher)?;
@@ -385,136 +517,4 @@ fn sync_folder(folder: &Path) -> std::io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::store::Import;
-    use super::*;
-
-    struct Made {
-        contents: Contents,
-        root: BlobId,
-        folder: tempfile::TempDir,
-    }
-
-    /// A store with a folder of files in it, each of its own name.
-    async fn made(names: &[&str]) -> Made {
-        let folder = tempfile::tempdir().expect("a folder");
-        let contents = Contents::open(folder.path().join("contents")).await.expect("opens");
-        let mut files = Vec::new();
-        for (n, name) in names.iter().enumerate() {
-            let path = folder.path().join(format!("own-{n}"));
-            std::fs::write(&path, name).expect("written");
-            files.push(((*name).to_owned(), path));
-        }
-        let imported = folder::import_listed(&contents, files, Import::Copy).await.expect("taken");
-        std::fs::create_dir(folder.path().join("into")).expect("made");
-        Made { contents, root: imported.root, folder }
-    }
-
-    fn placing(existing: Existing, resumed: bool) -> Placing {
-        Placing { beside: ".ayni-test.part".into(), existing, resumed }
-    }
-
-    /// Returns the paths of all files below a folder; each holds `of(its path)`.
-    fn found(folder: &Path) -> Vec<String> {
-        let walk = walkdir::WalkDir::new(folder).sort_by_file_name();
-        let files = walk.into_iter().map(|entry| entry.expect("reads"));
-        let files = files.filter(|entry| !entry.file_type().is_dir());
-        let below = |entry: walkdir::DirEntry| {
-            let below = entry.path().strip_prefix(folder).expect("below");
-            below.to_string_lossy().into_owned()
-        };
-        files.map(below).collect()
-    }
-
-    #[tokio::test]
-    async fn an_interrupted_attempt_is_finished_by_the_next_one() {
-        let made = made(&["a/one", "a/two", "b"]).await;
-        let into = made.folder.path().join("into");
-        // Killed while it wrote, and killed while it moved.
-        std::fs::create_dir_all(into.join(".ayni-test.part/a")).expect("made");
-        std::fs::write(into.join(".ayni-test.part/a/half"), "half").expect("written");
-        placing(Existing::Refuse, true)
-            .put_into(&made.contents, made.root, &into)
-            .await
-            .expect("put");
-        assert_eq!(found(&into), ["a/one", "a/two", "b"]);
-        std::fs::create_dir(into.join(".ayni-test.ready")).expect("made");
-        std::fs::rename(into.join("b"), into.join(".ayni-test.ready/b")).expect("moved");
-        placing(Existing::Refuse, true)
-            .put_into(&made.contents, made.root, &into)
-            .await
-            .expect("put");
-        assert_eq!(found(&into), ["a/one", "a/two", "b"]);
-        // Killed before it was noted that all of it is there.
-        placing(Existing::Refuse, true)
-            .put_into(&made.contents, made.root, &into)
-            .await
-            .expect("put");
-        assert_eq!(found(&into), ["a/one", "a/two", "b"]);
-        // Someone else's are left alone.
-        std::fs::write(into.join("b"), "another").expect("written");
-        let refused =
-            placing(Existing::Refuse, true).put_into(&made.contents, made.root, &into).await;
-        assert!(matches!(refused, Err(Error::Denied(_))), "{refused:?}");
-        let refused =
-            placing(Existing::Refuse, false).put_into(&made.contents, made.root, &into).await;
-        assert!(matches!(refused, Err(Error::Denied(_))), "{refused:?}");
-        assert_eq!(std::fs::read(into.join("b")).expect("reads"), b"another");
-    }
-
-    #[tokio::test]
-    async fn what_is_there_is_handled_as_its_user_says() {
-        let made = made(&["a/one", "b"]).await;
-        let into = made.folder.path().join("into");
-        std::fs::write(into.join("b"), "another").expect("written");
-        let put = async |existing| {
-            placing(existing, false).put_into(&made.contents, made.root, &into).await.expect("put");
-        };
-        put(Existing::Skip).await;
-        assert_eq!(std::fs::read(into.join("b")).expect("reads"), b"another");
-        assert_eq!(found(&into), ["a/one", "b"]);
-        put(Existing::Rename).await;
-        assert_eq!(found(&into), ["a/one", "a (2)/one", "b", "b (2)"]);
-        put(Existing::Overwrite).await;
-        assert_eq!(std::fs::read(into.join("b")).expect("reads"), b"b");
-    }
-
-    #[cfg(unix)]
-    #[tokio::test]
-    async fn hazard_28_no_link_leads_out_of_the_target() {
-        let made = made(&["a/one"]).await;
-        let (into, outside) = (made.folder.path().join("into"), made.folder.path().join("outside"));
-        std::fs::create_dir(&outside).expect("made");
-        std::os::unix::fs::symlink(&outside, into.join("a")).expect("linked");
-        std::os::unix::fs::symlink(&outside, into.join(".ayni-test.part")).expect("linked");
-        std::os::unix::fs::symlink(&outside, into.join(".ayni-test.ready")).expect("linked");
-        for existing in [Existing::Overwrite, Existing::Skip, Existing::Refuse] {
-            let put = placing(existing, false).put_into(&made.contents, made.root, &into).await;
-            assert!(put.is_err(), "{existing:?}");
-        }
-        // A file takes the place of a link, and not of what that leads to.
-        let victim = outside.join("victim");
-        std::fs::write(&victim, "mine").expect("written");
-        let _ = std::fs::remove_file(into.join(".ayni-test.part"));
-        std::os::unix::fs::symlink(&victim, into.join(".ayni-test.part")).expect("linked");
-        let one = folder::files(&made.contents, made.root).await.expect("reads")[0].1;
-        let path = into.join("file");
-        std::os::unix::fs::symlink(&victim, &path).expect("linked");
-        let placing = placing(Existing::Overwrite, false);
-        placing.put_file(&made.contents, one, &path).await.expect("put");
-        assert!(path.symlink_metadata().expect("there").is_file());
-        assert_eq!(std::fs::read(&victim).expect("reads"), b"mine");
-        assert_eq!(found(&outside), ["victim"]);
-    }
-
-    #[tokio::test]
-    async fn hazard_28_nothing_hidden_is_put_into_a_folder_of_the_user() {
-        let made = made(&[".bashrc", ".config/app", "sub/.kept"]).await;
-        let into = made.folder.path().join("into");
-        placing(Existing::Refuse, false)
-            .put_into(&made.contents, made.root, &into)
-            .await
-            .expect("put");
-        assert_eq!(found(&into), ["_bashrc", "_config/app", "sub/.kept"]);
-    }
-}
+mod tests;

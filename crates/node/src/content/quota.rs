@@ -4,7 +4,8 @@
 //! is being fetched. And never the last copy that is known: before something goes, the members of every
 //! room that it is here for are asked, and it goes only where one of them has it and keeps it before this
 //! node does ([`ayni_core::swarm::Copies::lets_me_go`]), so that two never drop theirs because of each other.
-//! What is kept for that is told ([`StorageInfo::last_copies`]), and in the log.
+//! What is kept for that is told ([`StorageInfo::last_copies`]), and in the log. What its user had fetched by a
+//! ticket and kept is the last copy as far as anyone knows: only its user lets it go (`Node::discard`).
 //!
 //! A member that says that it has what it has not can make others drop theirs. What matters is pinned.
 

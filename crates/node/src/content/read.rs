@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::model::TransferState;
 use super::store::Entry;
-use super::transfers::Transfer;
+use super::transfers::{Pour, Transfer};
 
 /// Bytes that are read from the disk at a time.
 const PIECE: usize = 256 * 1024;
@@ -25,6 +25,8 @@ pub struct ContentReader {
     entry: Arc<Entry>,
     /// What still brings it; none where all is here.
     transfer: Option<Arc<Transfer>>,
+    /// What is over with the last byte, and pours into this.
+    pour: Option<Pour>,
     place: u64,
     /// What was read and not taken, from `place` on.
     ahead: Vec<u8>,
@@ -33,7 +35,20 @@ pub struct ContentReader {
 
 impl ContentReader {
     pub(super) fn new(entry: Arc<Entry>, transfer: Option<Arc<Transfer>>) -> Self {
-        Self { entry, transfer, place: 0, ahead: Vec::new(), reading: None }
+        Self { entry, transfer, pour: None, place: 0, ahead: Vec::new(), reading: None }
+    }
+
+    /// Reads what a transfer pours.
+    pub(super) fn pouring(mut self, pour: Option<Pour>) -> Self {
+        self.pour = pour;
+        self.note_place();
+        self
+    }
+
+    fn note_place(&self) {
+        if let Some(pour) = self.pour.as_ref().filter(|_| self.place >= self.entry.size()) {
+            pour.note_given();
+        }
     }
 
     /// Returns the size of the whole in bytes.
@@ -131,6 +146,7 @@ impl AsyncRead for ContentReader {
         buf.put_slice(&self.ahead);
         self.ahead = rest;
         self.place += take as u64;
+        self.note_place();
         Poll::Ready(Ok(()))
     }
 }

@@ -170,6 +170,18 @@ pub(crate) async fn get(
     ticket: &str,
     target: Option<Target>,
 ) -> Result<Arc<Transfer>> {
+    transfers::begin(inner, wish(inner, ticket, target)?).await
+}
+
+/// Begins to fetch what a ticket names for one reader, and to keep nothing of it.
+///
+/// # Errors
+/// As [`get`].
+pub(crate) async fn pour(inner: &Arc<Inner>, ticket: &str) -> Result<Arc<Transfer>> {
+    transfers::begin_pour(inner, wish(inner, ticket, None)?).await
+}
+
+fn wish(inner: &Arc<Inner>, ticket: &str, target: Option<Target>) -> Result<Wish> {
     let parsed: BlobTicket = ticket
         .trim()
         .parse()
@@ -181,7 +193,7 @@ pub(crate) async fn get(
     }
     links(inner)?.bound().learn(&from_iroh(&addr));
     let root = BlobId(*blob.as_bytes());
-    let wish = Wish {
+    Ok(Wish {
         source: Source::Ticket(peer, ticket.trim().to_owned()),
         root,
         folder: format.is_hash_seq(),
@@ -189,6 +201,5 @@ pub(crate) async fn get(
         claimed: None,
         target: target.map(Target::absolute),
         asked: true,
-    };
-    transfers::begin(inner, wish).await
+    })
 }

@@ -46,6 +46,34 @@ impl Target {
         }
     }
 
+    /// Returns the folder that is there already and in which something will be written.
+    pub(crate) fn folder(&self) -> &Path {
+        if self.path.is_dir() { &self.path } else { folder_of(&self.path) }
+    }
+
+    /// Whether it is on another disk than a folder, as far as the system tells.
+    pub(crate) fn is_elsewhere(&self, folder: &Path) -> bool {
+        disk_of(self.folder()) != disk_of(folder)
+    }
+
+    /// Checks that it has space for so many bytes, if it is on another disk than `store`, of which that is
+    /// known already. Nothing is left free there: the disk is the user's.
+    ///
+    /// # Errors
+    /// [`Error::Store`], with what is lacking.
+    pub(crate) fn check_space(&self, store: &Path, bytes: u64) -> Result<()> {
+        // Where the system does not say, writing shows.
+        let free = fs4::available_space(self.folder()).unwrap_or(u64::MAX);
+        if free >= bytes || !self.is_elsewhere(store) {
+            return Ok(());
+        }
+        let (folder, lacks) = (self.folder().display(), (bytes - free).div_ceil(1_000_000));
+        Err(Error::Store(format!(
+            "the disk of {folder} has too little space: {lacks} MB are lacking; free some, or choose \
+             another place"
+        )))
+    }
+
     /// Checks that it is a folder, or can become one.
     ///
     /// # Errors
@@ -77,6 +105,18 @@ impl Target {
         }
         Ok(())
     }
+}
+
+/// Returns what tells the disk of a folder from others; none where the system does not say.
+#[cfg(unix)]
+fn disk_of(folder: &Path) -> Option<u64> {
+    folder.metadata().ok().map(|it| std::os::unix::fs::MetadataExt::dev(&it))
+}
+
+#[cfg(not(unix))]
+fn disk_of(folder: &Path) -> Option<std::ffi::OsString> {
+    let whole = folder.canonicalize().ok()?;
+    whole.components().next().map(|disk| disk.as_os_str().to_owned())
 }
 
 pub(super) fn exists(path: &Path) -> Error {

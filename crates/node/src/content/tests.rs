@@ -72,6 +72,85 @@ async fn a_folder_of_the_most_files_is_given_whole() {
     node.shutdown().await;
 }
 
+/// What a message has attached that a transfer is noted with.
+fn attachment() -> Attachment {
+    let media_type = "application/octet-stream".to_owned();
+    Attachment {
+        blob: BlobId([9; 32]),
+        size: 1,
+        name: "it".into(),
+        media_type,
+        files: None,
+        picture: None,
+    }
+}
+
+fn ticket() -> String {
+    let peer = iroh::SecretKey::from_bytes(&[8; 32]).public();
+    let hash = iroh_blobs::Hash::from_bytes([7; 32]);
+    iroh_blobs::ticket::BlobTicket::new(peer.into(), hash, iroh_blobs::BlobFormat::Raw).to_string()
+}
+
+#[tokio::test]
+async fn a_transfer_of_which_nothing_can_come_ends_at_the_next_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let node = start(&folder.path().join("data")).await;
+    let room = node.create_room("files").await.expect("creates").room;
+    let said = node.post_attachment(room, attachment()).await.expect("said");
+    let half = folder.path().join(format!(".ayni-{}-2.part", node.inner.me().short()));
+    std::fs::create_dir(&half).expect("made");
+    let unknown = EventId([9; 32]);
+    let sources = [
+        (TransferSource::Message { room, event: said }, false),
+        (TransferSource::Message { room, event: unknown }, false),
+        (TransferSource::Ticket(b"no ticket".to_vec()), false),
+        // Its reader is gone.
+        (TransferSource::Ticket(ticket().into_bytes()), true),
+    ];
+    for (id, (source, pours)) in (1..).zip(sources) {
+        let of = matches!(source, TransferSource::Message { .. }).then_some(room);
+        let root = blob_of(&[u8::try_from(id).expect("few")]);
+        let stored = StoredTransfer {
+            id,
+            root,
+            folder: false,
+            source,
+            target: Some(folder.path().to_owned()),
+            existing: Existing::Refuse,
+            since_ms: 1,
+            paused: false,
+            rates: Rates::default(),
+            priority: 1,
+            pours,
+        };
+        node.inner.store.write(Write::Transfer(stored)).await.expect("stored");
+        let hold = Hold {
+            room: of,
+            root,
+            blobs: vec![],
+            bytes: 1,
+            since_ms: 1,
+            standing: Standing::Wanted,
+            reason: Reason::Asked,
+            unsaid: false,
+        };
+        node.inner.store.write(Write::Hold(hold)).await.expect("stored");
+    }
+    node.shutdown().await;
+    drop(node);
+    let node = start(&folder.path().join("data")).await;
+    let listed: Vec<u64> = node.transfers().iter().map(|it| it.id).collect();
+    assert_eq!(listed, [1], "its message is there");
+    let noted = node.inner.store.transfers().await.expect("reads");
+    assert_eq!(noted.iter().map(|it| it.id).collect::<Vec<_>>(), [1]);
+    let held = node.inner.store.holdings(None).await.expect("reads");
+    assert_eq!(held.iter().map(|it| it.root).collect::<Vec<_>>(), [blob_of(&[1])]);
+    assert!(!half.exists(), "what was half-written stays");
+    node.cancel_transfer(1).await.expect("cancels");
+    assert_eq!(node.inner.store.kept().await.expect("reads"), []);
+    node.shutdown().await;
+}
+
 /// What keeps a content: a room (or none), or a share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Why {
@@ -102,6 +181,8 @@ struct World {
     /// None while it is restarted: the folder is locked as long as it is there.
     node: Option<Node>,
     rooms: Vec<ayni_core::id::RoomId>,
+    /// A message in each room that its transfers are noted with.
+    said: Vec<EventId>,
     chance: Chance,
     why: BTreeMap<(usize, Why), How>,
     /// What is here: it stays until a collection finds nothing that needs it.
@@ -128,19 +209,21 @@ impl World {
     async fn new(seed: u64) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let node = start(folder.path()).await;
-        let mut rooms = Vec::new();
+        let (mut rooms, mut said) = (Vec::new(), Vec::new());
         for n in 0..ROOMS {
-            rooms.push(node.create_room(&format!("room {n}")).await.expect("creates").room);
+            let room = node.create_room(&format!("room {n}")).await.expect("creates").room;
+            said.push(node.post_attachment(room, attachment()).await.expect("said"));
+            rooms.push(room);
         }
         let (chance, why, here) = (Chance(seed), BTreeMap::new(), BTreeSet::new());
         let node = Some(node);
-        Self { seed, folder, node, rooms, chance, why, here, steps: vec![] }
+        Self { seed, folder, node, rooms, said, chance, why, here, steps: vec![] }
     }
 
     fn wish(&self, n: usize, room: Option<usize>, target: bool) -> Wish {
         let source = match room {
-            Some(room) => Source::Room(self.rooms[room], EventId([9; 32])),
-            None => Source::Ticket(PeerId([8; 32]), "a ticket".into()),
+            Some(room) => Source::Room(self.rooms[room], self.said[room]),
+            None => Source::Ticket(PeerId([8; 32]), ticket()),
         };
         let target = target.then(|| Target { path: "there".into(), existing: Existing::Refuse });
         let root = blob_of(&content(n));
@@ -200,9 +283,9 @@ impl World {
             folder: wish.folder,
             source: match room {
                 Some(room) => {
-                    TransferSource::Message { room: self.rooms[room], event: EventId([9; 32]) }
+                    TransferSource::Message { room: self.rooms[room], event: self.said[room] }
                 }
-                None => TransferSource::Ticket(b"a ticket".to_vec()),
+                None => TransferSource::Ticket(ticket().into_bytes()),
             },
             target: None,
             existing: Existing::Refuse,
@@ -210,7 +293,9 @@ impl World {
             paused: true,
             rates: Rates::default(),
             priority: 1,
+            pours: false,
         };
+        let kept_before = self.why.get(&(n, Why::Of(room))).is_some_and(|it| it.here);
         self.write(Write::Transfer(stored)).await;
         let coming = access::begin(&inner, &contents, &wish).await.expect("noted");
         self.why.entry((n, Why::Of(room))).or_default().transfer = Some(id);
@@ -230,10 +315,11 @@ impl World {
         }
         access::done(&inner, &contents, &wish).await.expect("noted");
         self.write(Write::TransferDone { id }).await;
+        access::give_up(&inner, wish.room(), wish.root).await.expect("noted");
         drop((coming, files));
         let how = self.why.entry((n, Why::Of(room))).or_default();
         (how.here, how.transfer) = (true, None);
-        if target && room.is_none() {
+        if target && room.is_none() && !kept_before {
             self.why.remove(&(n, Why::Of(room)));
         }
     }
@@ -304,10 +390,10 @@ impl World {
     async fn evict(&mut self, n: usize) {
         self.write(Write::Evict { root: blob_of(&content(n)) }).await;
         let rows = |(of, why): &(usize, Why)| *of == n && matches!(why, Why::Of(_));
-        let firm = self
-            .why
-            .iter()
-            .any(|(key, how)| rows(key) && (how.posted || how.pinned || how.transfer.is_some()));
+        let firm = self.why.iter().any(|(key, how)| {
+            let kept = key.1 == Why::Of(None) && how.here;
+            rows(key) && (kept || how.posted || how.pinned || how.transfer.is_some())
+        });
         if !firm {
             self.why.retain(|key, _| !rows(key));
         }
@@ -380,7 +466,9 @@ impl World {
             self.leave(room).await;
         }
         for n in 0..CONTENTS {
-            self.evict(n).await;
+            if self.why.remove(&(n, Why::Of(None))).is_some() {
+                self.node().discard(blob_of(&content(n))).await.expect("it was kept");
+            }
         }
         assert_eq!(self.why, BTreeMap::new(), "seed {}", self.seed);
     }

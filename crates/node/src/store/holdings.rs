@@ -259,7 +259,8 @@ pub(super) fn evict(db: &Connection, root: &BlobId) -> Result<()> {
     db.prepare_cached(
         "DELETE FROM holdings WHERE root = ?1
          AND NOT EXISTS (SELECT 1 FROM holdings WHERE root = ?1
-                         AND (pinned <> 0 OR unsaid <> 0 OR reason = ?2))
+                         AND (pinned <> 0 OR unsaid <> 0 OR reason = ?2
+                              OR room IS NULL AND standing > 0))
          AND NOT EXISTS (SELECT 1 FROM transfers WHERE root = ?1)",
     )?
     .execute(params![root.0, reason_number(Reason::Posted)])?;

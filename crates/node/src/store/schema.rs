@@ -199,6 +199,7 @@ CREATE TABLE transfers (
     up INTEGER,
     down INTEGER,
     priority INTEGER NOT NULL,
+    pours INTEGER NOT NULL,
     CHECK ((room IS NULL) = (event IS NULL) AND (room IS NULL) = (ticket IS NOT NULL))
 ) STRICT;
 

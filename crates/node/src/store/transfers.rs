@@ -36,6 +36,8 @@ pub(crate) struct StoredTransfer {
     pub(crate) rates: Rates,
     /// What is higher comes first.
     pub(crate) priority: u8,
+    /// Whether it is for one reader: it is not carried on.
+    pub(crate) pours: bool,
 }
 
 /// What told of something that is fetched.
@@ -76,8 +78,8 @@ pub(super) fn begin(db: &Connection, room: Option<i64>, transfer: &StoredTransfe
     let changed = db
         .prepare_cached(
             "INSERT INTO transfers (id, root, folder, room, event, ticket, target, existing,
-                 since_ms, paused, up, down, priority)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+                 since_ms, paused, up, down, priority, pours)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
              ON CONFLICT (id) DO NOTHING",
         )?
         .execute(params![
@@ -94,6 +96,7 @@ pub(super) fn begin(db: &Connection, room: Option<i64>, transfer: &StoredTransfe
             transfer.rates.up.map(from_count),
             transfer.rates.down.map(from_count),
             transfer.priority,
+            transfer.pours,
         ])?;
     if changed == 0 { Err(Failure::Refused("a transfer's number that is taken")) } else { Ok(()) }
 }
@@ -128,7 +131,7 @@ pub(super) fn set_priority(db: &Connection, id: u64, priority: u8) -> Result<()>
 fn transfers(db: &Connection) -> Result<Vec<StoredTransfer>> {
     let mut select = db.prepare_cached(
         "SELECT t.id, t.root, t.folder, r.room, t.event, t.ticket, t.target, t.existing,
-             t.since_ms, t.paused, t.up, t.down, t.priority
+             t.since_ms, t.paused, t.up, t.down, t.priority, t.pours
          FROM transfers t LEFT JOIN rooms r ON r.id = t.room ORDER BY t.id",
     )?;
     let mut rows = select.query([])?;
@@ -162,6 +165,7 @@ fn transfer(row: &Row<'_>) -> Result<StoredTransfer> {
             down: row.get::<_, Option<i64>>(11)?.map(to_count),
         },
         priority: row.get(12)?,
+        pours: row.get(13)?,
     })
 }
 

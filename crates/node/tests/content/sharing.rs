@@ -1,6 +1,9 @@
 //! Sharing by tickets, without a room.
 
-use ayni::{Existing, Target};
+use std::path::PathBuf;
+
+use ayni::{ErrorKind, Existing, Node, Target, TransferState};
+use tokio::io::AsyncReadExt as _;
 
 use crate::support::{Home, bytes, ended, until};
 
@@ -37,7 +40,7 @@ async fn who_has_the_ticket_gets_it_as_long_as_it_is_shared() {
     })
     .await;
     assert!(eve.node().taken() < 100_000, "{} bytes came in vain", eve.node().taken());
-    eve.node().cancel_transfer(refused.info().id).await.expect("cancelled");
+    assert!(refused.info().state.is_over(), "it would end the same again");
     std::fs::remove_dir(eve.downloads().join("trip")).expect("removed");
     let shares = ana.node().shares().await.expect("lists");
     assert_eq!((shares.len(), shares[0].name.as_str()), (1, "notes.txt"));
@@ -76,4 +79,124 @@ async fn those_who_get_the_same_help_each_other() {
     assert!(given < 3 * size, "the sender alone gave {given} of {} bytes", 4 * size);
     Home::stop_all(homes).await;
     ana.stop_all_of().await;
+}
+
+async fn shared(home: &Home, path: PathBuf) -> ayni::Shared {
+    home.node().share(&[path], false).await.expect("shared")
+}
+
+/// Returns how many contents are here when what nothing needs is gone.
+async fn needed(node: &Node) -> usize {
+    for _ in 0..2 {
+        node.collect().await.expect("collects");
+    }
+    node.stored().await.expect("reads").0
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_tickets_for_one_content_each_is_used() {
+    let (mut ana, ben, eve) = (Home::new().await, Home::new().await, Home::new().await);
+    let content = bytes(300_000, 5);
+    let dead = shared(&ana, ana.file("film.bin", &content)).await;
+    let live = shared(&ben, ben.file("film.bin", &content)).await;
+    assert_eq!(dead.blob, live.blob);
+    ana.stop().await;
+    let get = async |ticket: &str, name: &str| {
+        let target = Target { path: eve.downloads().join(name), existing: Existing::Refuse };
+        eve.node().get(ticket, Some(target)).await.expect("begins")
+    };
+    let first = get(&dead.ticket, "one").await;
+    until("it runs", async || first.info().state == TransferState::Running).await;
+    let second = get(&live.ticket, "two").await;
+    ended(second).await;
+    // What the one brought is all that the other lacked.
+    ended(first).await;
+    for name in ["one", "two"] {
+        let film = eve.downloads().join(name).join("film.bin");
+        assert!(std::fs::read(film).expect("written") == content);
+    }
+    Home::stop_all(vec![ana, ben, eve]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_refused_is_over_also_after_a_restart() {
+    let (ana, mut ben) = (Home::new().await, Home::new().await);
+    let ticket = shared(&ana, ana.file("notes.txt", b"some notes")).await.ticket;
+    let taken = ben.downloads().join("notes.txt");
+    std::fs::write(&taken, "mine").expect("written");
+    let refused = ben.node().get(&ticket, Some(into(&ben))).await.expect("begins");
+    until("it is refused", async || {
+        matches!(refused.info().state, TransferState::Failed(ErrorKind::Denied, _))
+    })
+    .await;
+    let id = refused.info().id;
+    let resumed = ben.node().resume_transfer(id).await.expect_err("it is over");
+    assert_eq!(resumed.kind(), ErrorKind::NotFound);
+    std::fs::remove_file(&taken).expect("removed");
+    drop(refused);
+    ben.stop().await;
+    ben.start().await;
+    assert!(ben.node().transfers().is_empty(), "{:?}", ben.node().transfers());
+    assert_eq!(needed(ben.node()).await, 0);
+    assert!(!taken.exists(), "nobody asked for it any more");
+    // Who asks again is given it.
+    let again = ben.node().get(&ticket, Some(into(&ben))).await.expect("begins");
+    assert_ne!(ended(again).await.id, id);
+    assert!(taken.exists());
+    Home::stop_all(vec![ana, ben]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_poured_is_not_kept() {
+    let (ana, mut ben) = (Home::new().await, Home::new().await);
+    let content = bytes(3_000_000, 6);
+    let ticket = shared(&ana, ana.file("film.bin", &content)).await.ticket;
+    let pouring = ben.node().pour(&ticket).await.expect("begins");
+    let mut reader = ben.node().open_transfer(pouring.info().id).await.expect("opens");
+    let mut read = vec![0; 1_000_000];
+    reader.read_exact(&mut read).await.expect("reads");
+    // Who reads slowly is waited for.
+    until("all of it is here", async || pouring.info().size == Some(pouring.info().bytes)).await;
+    assert!(needed(ben.node()).await > 0);
+    assert!(!pouring.info().state.is_over());
+    reader.read_to_end(&mut read).await.expect("reads");
+    assert!(read == content);
+    drop(reader);
+    assert_eq!(ended(pouring).await.path, None);
+    assert_eq!(needed(ben.node()).await, 0);
+    // Nothing goes on that nobody reads any more.
+    let broken = ben.node().pour(&ticket).await.expect("begins");
+    let reader = ben.node().open_transfer(broken.info().id).await.expect("opens");
+    drop((reader, broken));
+    ben.stop().await;
+    ben.start().await;
+    assert!(ben.node().transfers().is_empty());
+    assert_eq!(needed(ben.node()).await, 0);
+    let unread = ben.node().pour(&ticket).await.expect("begins");
+    until("it ends", async || unread.info().state == TransferState::Cancelled).await;
+    Home::stop_all(vec![ana, ben]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_to_be_kept_is_until_it_is_discarded() {
+    let (ana, ben) = (Home::new().await, Home::new().await);
+    let shared = shared(&ana, ana.file("film.bin", &bytes(100_000, 7))).await;
+    ended(ben.node().get(&shared.ticket, None).await.expect("begins")).await;
+    let kept = needed(ben.node()).await;
+    assert!(kept > 0);
+    // Another fetch of the same ends, and takes nothing along.
+    ended(ben.node().get(&shared.ticket, Some(into(&ben))).await.expect("begins")).await;
+    let pouring = ben.node().pour(&shared.ticket).await.expect("begins");
+    let mut reader = ben.node().open_transfer(pouring.info().id).await.expect("opens");
+    reader.read_to_end(&mut Vec::new()).await.expect("reads");
+    ended(pouring).await;
+    assert_eq!(needed(ben.node()).await, kept);
+    ben.node().set_storage_quota(Some(1_000)).await.expect("set");
+    ben.node().evict().await.expect("evicts");
+    assert_eq!(needed(ben.node()).await, kept, "nobody else is known to have it");
+    ben.node().discard(shared.blob).await.expect("discards");
+    assert_eq!(needed(ben.node()).await, 0);
+    let again = ben.node().discard(shared.blob).await.expect_err("it is not kept");
+    assert_eq!(again.kind(), ErrorKind::NotFound);
+    Home::stop_all(vec![ana, ben]).await;
 }

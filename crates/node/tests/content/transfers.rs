@@ -101,24 +101,70 @@ async fn one_that_failed_is_shown_as_going_on_as_soon_as_it_is_asked_for_again()
     let path = homes[0].file("notes.bin", &bytes(60_000, 1));
     let attached = homes[0].attach(room, &path).await;
     homes[1].listed(room, &attached).await;
-    let fetching =
-        homes[1].node().fetch(room, attached.event, Some(into(&homes[1]))).await.expect("begins");
-    // Something takes its place while it comes, or before.
-    let taken = homes[1].downloads().join("notes.bin");
-    std::fs::create_dir(&taken).expect("made");
-    let failed = until("it fails or is done", async || {
-        matches!(fetching.info().state, TransferState::Failed(..) | TransferState::Done)
-    });
-    failed.await;
-    if fetching.info().state == TransferState::Done {
-        return Home::stop_all(homes).await;
-    }
-    std::fs::remove_dir(&taken).expect("removed");
-    let again =
-        homes[1].node().fetch(room, attached.event, Some(into(&homes[1]))).await.expect("begins");
+    // So it does not come before its place is gone.
+    homes[1].node().set_rate_limits(None, Some(1)).await.expect("set");
+    let place = homes[1].downloads().join("sub");
+    std::fs::create_dir(&place).expect("made");
+    let begin = || {
+        let target = Target { path: place.clone(), existing: Existing::Refuse };
+        homes[1].node().fetch(room, attached.event, Some(target))
+    };
+    let fetching = begin().await.expect("begins");
+    homes[1].node().pause_transfer(fetching.info().id).await.expect("pauses");
+    homes[1].node().set_rate_limits(None, None).await.expect("set");
+    std::fs::remove_dir_all(homes[1].downloads()).expect("removed");
+    homes[1].node().resume_transfer(fetching.info().id).await.expect("goes on");
+    let why = failed(&fetching).await;
+    assert!(why.contains("(os error"), "the cause is told: {why}");
+    homes[1].downloads();
+    std::fs::create_dir(&place).expect("made");
+    let again = begin().await.expect("begins");
     assert!(!matches!(again.info().state, TransferState::Failed(..)), "{:?}", again.info().state);
     assert_eq!(again.info().id, fetching.info().id);
     ended(again).await;
+    Home::stop_all(homes).await;
+}
+
+/// Waits until a transfer failed; returns why.
+async fn failed(fetching: &ayni::Fetching) -> String {
+    let mut told = String::new();
+    until("it fails", async || match fetching.info().state {
+        TransferState::Failed(_, why) => {
+            told = why;
+            true
+        }
+        _ => false,
+    })
+    .await;
+    told
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn space_is_looked_for_where_it_will_be_written_before_anything_comes() {
+    use std::os::unix::fs::MetadataExt as _;
+    let (homes, room) = Home::with_room(2).await;
+    // A disk in memory, which every system of this kind has.
+    let other = std::path::Path::new("/dev/shm");
+    let disk = |path: &std::path::Path| path.metadata().expect("there").dev();
+    let own = homes[1].folder.path();
+    let free = |path: &std::path::Path| fs4::available_space(path).expect("told");
+    let size = free(other) + 1_000_000;
+    if disk(other) == disk(own) || free(own) < size + (1 << 30) {
+        return Home::stop_all(homes).await;
+    }
+    let path = homes[0].file("small.bin", b"small");
+    let like = homes[0].attach(room, &path).await;
+    let mut attachment = homes[1].listed(room, &like).await.attachment;
+    (attachment.blob, attachment.size) = (ayni::BlobId([1; 32]), size);
+    let event = homes[0].node().post_attachment(room, attachment).await.expect("said");
+    homes[1].listed_event(room, event).await;
+    let target = Target { path: other.join("ayni-test-too-large"), existing: Existing::Refuse };
+    let fetching = homes[1].node().fetch(room, event, Some(target)).await.expect("begins");
+    let why = failed(&fetching).await;
+    assert!(why.contains("/dev/shm"), "{why}");
+    assert!(!fetching.info().state.is_over(), "there may be space later");
+    homes[1].node().cancel_transfer(fetching.info().id).await.expect("cancels");
     Home::stop_all(homes).await;
 }
 

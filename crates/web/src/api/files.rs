@@ -3,7 +3,7 @@
 use ayni::{AccountId, BlobId, EventId, RoomId};
 use serde::{Deserialize, Serialize};
 
-use super::{ErrorDetail, Priority, text};
+use super::{ErrorCode, ErrorDetail, Priority, text};
 
 /// What comes with a message: a picture, a file or a folder, as its author says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,7 +96,8 @@ pub enum TransferState {
     Paused,
     /// All of it is here, and where it was to be written.
     Done,
-    /// It ended for the reason in `error`; letting it go on tries again.
+    /// It ended for the reason in `error`. One that was refused (`denied`, `invalid`) is over; letting
+    /// another one go on tries again.
     Failed,
     /// Someone ended it.
     Cancelled,
@@ -111,7 +112,7 @@ impl TransferState {
         matches!(self, Self::Waiting | Self::Running)
     }
 
-    /// Whether nothing of it will follow.
+    /// Whether nothing of it will follow, but for one that was refused: see [`Transfer::is_over`].
     pub fn is_over(self) -> bool {
         matches!(self, Self::Done | Self::Cancelled)
     }
@@ -154,6 +155,16 @@ pub struct Transfer {
     pub twice: u64,
     /// Where it was written to, once it is; what is not Unicode in it is replaced.
     pub path: Option<String>,
+}
+
+impl Transfer {
+    /// Whether nothing of it will follow.
+    pub fn is_over(&self) -> bool {
+        let refused =
+            |error: &ErrorDetail| matches!(error.code, ErrorCode::Denied | ErrorCode::Invalid);
+        self.state.is_over()
+            || self.state == TransferState::Failed && self.error.as_ref().is_some_and(refused)
+    }
 }
 
 /// What is done where something has the name already.

@@ -65,9 +65,13 @@ pub struct Get {
     /// The ticket's text.
     pub ticket: String,
     /// The folder to write it into, which is made where its own folder exists: an absolute path. None:
-    /// it is kept in the data folder only.
+    /// it is kept in the data folder only, until it is discarded.
     #[serde(default)]
     pub path: Option<String>,
+    /// Whether it is for whoever reads the transfer's content, and not kept: it is over with the last
+    /// byte, or when nobody reads it for a while. Not with `path`.
+    #[serde(default)]
+    pub pour: bool,
     /// What is done where something is there already.
     #[serde(default)]
     pub existing: Existing,

@@ -57,6 +57,14 @@ pub struct SetPriority {
     pub priority: Priority,
 }
 
+/// Body of `POST /api/v1/storage/discard`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Discard {
+    /// What was fetched by a ticket and kept: its content's id, or the start of that.
+    pub blob: String,
+}
+
 /// Body of `POST /api/v1/transfers/{id}/limit`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -38,6 +38,12 @@ impl Client {
         self.put(&["storage", "quota"], &api::SetBytes { bytes }).await
     }
 
+    /// Lets go of what was fetched by a ticket and kept in the data folder: named by its content's id, or the
+    /// start of that.
+    pub async fn discard(&self, blob: &str) -> Result<api::Storage> {
+        self.post(&["storage", "discard"], &api::Discard { blob: blob.to_owned() }).await
+    }
+
     /// Sets what the node does so that attachments outlive their senders. Kept for later starts.
     pub async fn set_replication(&self, set: &api::Replication) -> Result<api::Storage> {
         self.put(&["storage", "replication"], set).await

@@ -73,7 +73,7 @@ impl Following {
             if let Some(transfer) = self.due.pop_front().and_then(|id| self.told.get(&id)) {
                 return Some(transfer.clone());
             }
-            if self.only.is_some_and(|id| self.told.get(&id).is_some_and(|it| it.state.is_over())) {
+            if self.only.is_some_and(|id| self.told.get(&id).is_some_and(Transfer::is_over)) {
                 return None;
             }
             if self.look() {

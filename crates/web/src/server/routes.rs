@@ -54,6 +54,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/limits", get(storage::limits).put(storage::set_limits))
         .route("/api/v1/storage", get(storage::storage))
         .route("/api/v1/storage/quota", put(storage::set_quota))
+        .route("/api/v1/storage/discard", post(storage::discard))
         .route("/api/v1/storage/replication", put(storage::set_replication))
         .route("/api/v1/transfers/{id}/content", get(shares::content))
         .route("/api/v1/progress", get(progress::progress))

@@ -109,7 +109,12 @@ pub(super) async fn get(
         Some(path) => Some(Target { path: absolute(path)?, existing: body.existing.into() }),
         None => None,
     };
-    Ok(Json(app.node.get(&body.ticket, target).await?.info().into()))
+    let begun = match (body.pour, target) {
+        (true, Some(_)) => return Err(Failure::invalid("what is poured is written nowhere")),
+        (true, None) => app.node.pour(&body.ticket).await?,
+        (false, target) => app.node.get(&body.ticket, target).await?,
+    };
+    Ok(Json(begun.info().into()))
 }
 
 /// Answers with the bytes of the only file of a transfer, as they come.

@@ -61,6 +61,15 @@ pub(super) async fn set_replication(
     Ok(Json(told(&app).await?))
 }
 
+pub(super) async fn discard(
+    State(app): Shared,
+    JsonBody(body): JsonBody<api::Discard, MAX_TEXT_BODY>,
+) -> Result<Json<api::Storage>> {
+    let blob = app.node.find_kept(&body.blob).await?;
+    app.node.discard(blob).await?;
+    Ok(Json(told(&app).await?))
+}
+
 async fn told(app: &App) -> Result<api::Storage> {
     Ok(api::Storage::of(app.node.storage().await?, app.node.replication()))
 }

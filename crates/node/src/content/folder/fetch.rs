@@ -50,6 +50,7 @@ pub(crate) async fn fetch(
     access::give(inner, contents, &transfer.wish, &parts).await?;
     let rest = Rest::of(contents, &parts, claimed).await?;
     contents.check_space(rest.total.saturating_sub(rest.here))?;
+    transfer.check_target(inner, rest.total)?;
     let total = rest.total;
     rest.fetch(inner, contents, transfer).await?;
     transfer.see(View { bytes: total, size: Some(total), ..View::default() });

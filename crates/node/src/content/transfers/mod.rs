@@ -1,12 +1,14 @@
 //! The fetches of a node: begun once, and carried on until they are done or cancelled, through pauses
 //! and restarts.
 
+mod pour;
 mod run;
 mod slots;
+mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,10 +17,13 @@ use ayni_core::swarm::{BLOCK_BYTES, Order};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+pub(super) use self::pour::Pour;
+use self::pour::Pouring;
 pub use self::slots::Priority;
 use self::slots::Slots;
+use self::turns::Turns;
 use super::access::{self, Origin};
-use super::allowance::Allowance;
+use super::allowance::{Allowance, Bound};
 use super::ask::Limits;
 use super::fetch::{Goal, View};
 use super::model::{TransferInfo, TransferState};
@@ -68,7 +73,7 @@ pub(crate) struct Wish {
 }
 
 impl Wish {
-    fn stored(&self, id: u64, now_ms: u64, priority: Priority) -> StoredTransfer {
+    fn stored(&self, id: u64, now_ms: u64, begun: Begun) -> StoredTransfer {
         StoredTransfer {
             id,
             root: self.root,
@@ -80,9 +85,10 @@ impl Wish {
             target: self.target.as_ref().map(|target| target.path.clone()),
             existing: self.target.as_ref().map(|target| target.existing).unwrap_or_default(),
             since_ms: now_ms,
-            paused: false,
+            paused: begun.paused,
             rates: Rates::default(),
-            priority: priority as u8,
+            priority: begun.priority as u8,
+            pours: begun.pours,
         }
     }
 }
@@ -111,7 +117,12 @@ pub(crate) struct Transfer {
     pub(super) came: Arc<AtomicU64>,
     /// Held by who writes it to its target.
     placing: Arc<tokio::sync::Mutex<()>>,
+    /// Whether it was tried before to write it there, in this run of the node.
+    tried: AtomicBool,
     placed: Mutex<Option<PathBuf>>,
+    /// Whether it is for one reader, and who reads it.
+    pours: bool,
+    pouring: watch::Sender<Pouring>,
 }
 
 impl Transfer {
@@ -196,8 +207,7 @@ impl Transfer {
 #[derive(Debug, Default)]
 pub(crate) struct Transfers {
     all: Mutex<BTreeMap<u64, Arc<Transfer>>>,
-    /// One at a time fetches a content.
-    busy: Mutex<BTreeMap<BlobId, Arc<tokio::sync::Mutex<()>>>>,
+    turns: Turns,
     /// Held while one is begun: the same is not begun twice.
     beginning: tokio::sync::Mutex<()>,
     slots: Arc<Slots>,
@@ -221,6 +231,7 @@ impl Transfers {
         let open = all.values().filter(|it| it.wish.asked && !it.state.borrow().0.is_over());
         let mut same = open.filter(|it| {
             (it.wish.root, it.wish.folder) == (wish.root, wish.folder)
+                && !it.pours
                 && it.wish.source == wish.source
                 && it.wish.target == wish.target
         });
@@ -268,10 +279,11 @@ impl Transfers {
         }
     }
 
-    fn turn(&self, blob: BlobId) -> Arc<tokio::sync::Mutex<()>> {
-        let mut busy = lock(&self.busy);
-        busy.retain(|_, turn| Arc::strong_count(turn) > 1);
-        busy.entry(blob).or_default().clone()
+    /// Returns how far the transfer is that fetches a content just now.
+    fn view_of(&self, root: BlobId) -> Option<View> {
+        let all = lock(&self.all);
+        let standing = all.values().filter(|it| it.wish.root == root).map(|it| it.state.borrow());
+        standing.filter(|now| matches!(now.0, TransferState::Running)).map(|now| now.1).next()
     }
 }
 
@@ -280,6 +292,22 @@ impl Transfers {
 /// # Errors
 /// What [`Target::check`] says; [`Error::Invalid`] for too many; a failing disk.
 pub(crate) async fn begin(inner: &Arc<Inner>, wish: Wish) -> Result<Arc<Transfer>> {
+    begin_as(inner, wish, Begun::default()).await
+}
+
+/// Begins to fetch something for one reader, and to keep nothing of it: see [`Pour`].
+///
+/// # Errors
+/// As [`begin`].
+pub(crate) async fn begin_pour(inner: &Arc<Inner>, wish: Wish) -> Result<Arc<Transfer>> {
+    let transfer = begin_as(inner, wish, Begun { pours: true, ..Begun::default() }).await?;
+    let watching = pour::watch_readers(inner.clone(), transfer.clone());
+    inner.tasks.spawn(inner.cancel.clone().run_until_cancelled_owned(watching));
+    Ok(transfer)
+}
+
+async fn begin_as(inner: &Arc<Inner>, wish: Wish, begun: Begun) -> Result<Arc<Transfer>> {
+    let pours = begun.pours;
     match (&wish.target, &wish.source) {
         (Some(target), Source::Ticket(..)) if wish.folder => target.check_folder()?,
         (Some(target), _) => target.check(&wish.name)?,
@@ -287,7 +315,7 @@ pub(crate) async fn begin(inner: &Arc<Inner>, wish: Wish) -> Result<Arc<Transfer
     }
     let transfers = &inner.content.transfers;
     let _beginning = transfers.beginning.lock().await;
-    if let Some(same) = transfers.same(&wish) {
+    if let Some(same) = transfers.same(&wish).filter(|_| !pours) {
         // Someone asks for it just now.
         let rests = matches!(same.info().state, TransferState::Paused | TransferState::Failed(..));
         if rests {
@@ -303,25 +331,30 @@ pub(crate) async fn begin(inner: &Arc<Inner>, wish: Wish) -> Result<Arc<Transfer
     // Opened first: what cannot be kept is not begun.
     let _ = inner.content.contents(inner).await?;
     let id = inner.content.next_id();
-    let stored = wish.stored(id, inner.now(), Priority::default());
+    let stored = wish.stored(id, inner.now(), begun);
     inner.store.write(Write::Transfer(stored)).await?;
-    Ok(start(inner, id, wish))
+    let transfer = list(inner, id, wish, begun);
+    carry_on(inner, &transfer);
+    Ok(transfer)
 }
 
-/// Begins a transfer that has a number.
+/// Begins a transfer that has a number and is not noted.
 pub(super) fn start(inner: &Arc<Inner>, id: u64, wish: Wish) -> Arc<Transfer> {
     let transfer = list(inner, id, wish, Begun::default());
     carry_on(inner, &transfer);
     transfer
 }
 
-/// How a transfer stood when the node was stopped.
+/// How a transfer stood when the node was stopped, or is begun.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is true or not of its own")]
 pub(super) struct Begun {
     pub(super) paused: bool,
     pub(super) priority: Priority,
     /// Whether an earlier run of the node began it.
     pub(super) before: bool,
+    /// Whether it is for one reader, and nothing of it is kept.
+    pub(super) pours: bool,
 }
 
 /// Lists a transfer, which does nothing yet.
@@ -342,7 +375,10 @@ pub(super) fn list(inner: &Arc<Inner>, id: u64, wish: Wish, begun: Begun) -> Arc
         resumed: begun.before,
         came: Arc::default(),
         placing: Arc::default(),
+        tried: AtomicBool::default(),
         placed: Mutex::default(),
+        pours: begun.pours,
+        pouring: watch::Sender::default(),
     });
     inner.content.transfers.add(&transfer);
     transfer
@@ -398,7 +434,8 @@ pub(crate) async fn limit(inner: &Arc<Inner>, id: u64, down: Option<u64>) -> Res
     Ok(())
 }
 
-/// Ends a transfer. What of it is here and nothing else needs is deleted by and by.
+/// Ends a transfer. What of it is here and nothing else needs is deleted by and by; what was half-written
+/// beside its target at once, or when who writes it just then comes to an end.
 ///
 /// # Errors
 /// As [`pause`].
@@ -407,8 +444,29 @@ pub(crate) async fn cancel(inner: &Arc<Inner>, id: u64) -> Result<()> {
     inner.store.write(Write::TransferDone { id }).await?;
     transfer.cancel.cancel();
     transfer.set(TransferState::Cancelled);
+    run::clear(inner, &transfer).await;
     access::give_up(inner, transfer.wish.room(), transfer.wish.root).await?;
+    inner.content.note_let_go();
     inner.tell(Event::TransferChanged(id));
+    Ok(())
+}
+
+/// Ends what an earlier run of the node began and what nothing can come of any more.
+///
+/// # Errors
+/// A failing disk.
+pub(super) async fn end_stored(inner: &Inner, stored: &StoredTransfer) -> Result<()> {
+    let room = match &stored.source {
+        TransferSource::Message { room, .. } => Some(*room),
+        TransferSource::Ticket(_) => None,
+    };
+    inner.store.write(Write::TransferDone { id: stored.id }).await?;
+    if let Some(path) = stored.target.clone() {
+        let target = Target { path, existing: stored.existing };
+        run::clear_target(inner, (stored.id, &target), vec![]).await;
+    }
+    access::give_up(inner, room, stored.root).await?;
+    inner.content.note_let_go();
     Ok(())
 }
 
@@ -441,10 +499,31 @@ impl Transfer {
             limits: Limits {
                 paces: [self.pace.clone(), inner.content.transfers.pace.clone()],
                 taken: [self.came.clone(), inner.content.taken.clone()],
-                most: Arc::new(Allowance::free(&inner.folder.contents())),
+                most: Arc::new(self.allowance(inner)),
             },
             origin: Origin::of(inner, &self.wish),
         }
+    }
+
+    /// Allows as much as there is space for, in the store and where it will be written.
+    fn allowance(&self, inner: &Inner) -> Allowance {
+        let contents = inner.folder.contents();
+        let elsewhere = self.wish.target.as_ref().filter(|it| it.is_elsewhere(&contents));
+        let Some(target) = elsewhere else { return Allowance::free(&contents) };
+        let free = |folder: &Path| fs4::available_space(folder).unwrap_or(u64::MAX);
+        Allowance::new(Bound::Free(free(&contents).min(free(target.folder()))))
+    }
+
+    /// Checks before the first attempt that so many bytes have space where they will be written, if that is
+    /// another disk than the store's.
+    ///
+    /// # Errors
+    /// [`Error::Store`], with what is lacking.
+    pub(crate) fn check_target(&self, inner: &Inner, bytes: u64) -> Result<()> {
+        // What an earlier attempt wrote takes its space already.
+        let wrote = self.resumed || self.tried.load(Ordering::Relaxed);
+        let target = self.wish.target.as_ref().filter(|_| !wrote);
+        target.map_or(Ok(()), |target| target.check_space(&inner.folder.contents(), bytes))
     }
 
     /// Shows what is here of it before it goes on.

@@ -3,33 +3,35 @@
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt as _;
 
 use super::slots::PATIENCE;
+use super::turns::Turn;
 use super::{
     ASK_FETCHERS, BTreeSet, Error, Event, Inner, Instant, LOOK, MAX_DIALLED, Result, Source,
-    Transfer, TransferState, Write, lock,
+    Target, Transfer, TransferState, Write, lock,
 };
 use crate::content::fetch::{self, Goal};
-use crate::content::place::Placing;
+use crate::content::folder::File;
+use crate::content::place::{self, Placing};
 use crate::content::store::Contents;
-use crate::content::target;
 use crate::content::{access, again, fetchers, folder};
 use ayni_core::id::PeerId;
 use ayni_core::swarm::BLOCK_BYTES;
 
 /// How a turn of a transfer ended.
-enum Turn {
+enum Ended {
     Done,
-    /// Nothing came, and others wait for the slot.
-    GivenUp,
+    /// Nothing came, and others wait for the slot, or for their turn with the same content.
+    GaveWay,
 }
 
 /// Carries a transfer on until it is done or cancelled.
 pub(super) async fn run(inner: Arc<Inner>, transfer: Arc<Transfer>) {
     let mut paused = transfer.paused.subscribe();
-    let mut gave_up = 0;
+    let mut gave_way = 0;
     loop {
         if *paused.borrow_and_update() {
             tell(&inner, &transfer, TransferState::Paused);
@@ -38,7 +40,7 @@ pub(super) async fn run(inner: Arc<Inner>, transfer: Arc<Transfer>) {
             }
         }
         transfer.set(TransferState::Waiting);
-        let work = AssertUnwindSafe(work(&inner, &transfer, gave_up)).catch_unwind();
+        let work = AssertUnwindSafe(work(&inner, &transfer, gave_way)).catch_unwind();
         let worked = tokio::select! {
             worked = work => worked,
             // Also one that is told to go on and does so is left alone.
@@ -48,13 +50,16 @@ pub(super) async fn run(inner: Arc<Inner>, transfer: Arc<Transfer>) {
             Err(Error::Store("it ended by a mistake of this program: see its log".into()))
         });
         match worked {
-            Ok(Turn::Done) => return done(&inner, &transfer).await,
-            Ok(Turn::GivenUp) => gave_up += 1,
+            Ok(Ended::Done) => {
+                transfer.poured().await;
+                return done(&inner, &transfer).await;
+            }
+            Ok(Ended::GaveWay) => gave_way += 1,
             Err(error) => {
-                if matches!(error, Error::Invalid(_)) {
-                    given_up(&inner, &transfer).await;
+                let failed = TransferState::Failed(error.kind(), error.with_causes());
+                if failed.is_over() {
+                    return refused(&inner, &transfer, failed).await;
                 }
-                let failed = TransferState::Failed(error.kind(), error.to_string());
                 let again = transfer.again.notified();
                 tell(&inner, &transfer, failed);
                 // Until someone says to go on.
@@ -71,20 +76,39 @@ async fn done(inner: &Arc<Inner>, transfer: &Transfer) {
     if transfer.wish.asked {
         // Who asked for it uses it: it goes later than what nobody asks for.
         let used = Write::Used { root: transfer.wish.root, now_ms: inner.now() };
-        for write in [used, Write::TransferDone { id: transfer.id }] {
-            if let Err(error) = inner.store.write(write).await {
-                tracing::warn!("that a transfer is done could not be noted: {error}");
-            }
-        }
+        note(inner, used).await;
     }
+    let_go(inner, transfer).await;
     tell(inner, transfer, TransferState::Done);
 }
 
-/// It is not what it was said to be, and would not become that.
-async fn given_up(inner: &Inner, transfer: &Transfer) {
+/// Ends one that would end the same if it were tried again: something is in the way, or it is not what it
+/// was said to be.
+async fn refused(inner: &Arc<Inner>, transfer: &Arc<Transfer>, failed: TransferState) {
+    let_go(inner, transfer).await;
+    inner.content.note_let_go();
+    clear(inner, transfer).await;
+    tell(inner, transfer, failed);
+}
+
+/// Notes that a transfer is over, and lets go of what was here only for it.
+async fn let_go(inner: &Inner, transfer: &Transfer) {
     let wish = &transfer.wish;
+    if wish.asked {
+        note(inner, Write::TransferDone { id: transfer.id }).await;
+    }
     if let Err(error) = access::give_up(inner, wish.room(), wish.root).await {
         tracing::warn!("what is not wanted any more stays: {error}");
+    }
+    // What came through a room and is whole stays for it.
+    if wish.room().is_none() {
+        inner.content.note_let_go();
+    }
+}
+
+async fn note(inner: &Inner, write: Write) {
+    if let Err(error) = inner.store.write(write).await {
+        tracing::warn!("that a transfer is over could not be noted: {error}");
     }
 }
 
@@ -93,53 +117,86 @@ fn tell(inner: &Inner, transfer: &Transfer, state: TransferState) {
     inner.tell(Event::TransferChanged(transfer.id));
 }
 
-async fn work(inner: &Arc<Inner>, transfer: &Arc<Transfer>, gave_up: u32) -> Result<Turn> {
+async fn work(inner: &Arc<Inner>, transfer: &Arc<Transfer>, gave_way: u32) -> Result<Ended> {
     let contents = inner.content.contents(inner).await?;
     if let Some(there) = transfer.skips() {
         *lock(&transfer.placed) = Some(there);
-        return Ok(Turn::Done);
+        return Ok(Ended::Done);
     }
     let slots = &inner.content.transfers.slots;
     // What nobody asked for is counted by who begins it.
     let _slot = if transfer.wish.asked {
-        Some(slots.acquire(transfer.priority.subscribe(), gave_up).await)
+        Some(slots.acquire(transfer.priority.subscribe(), gave_way).await)
     } else {
         None
     };
-    let turn = inner.content.transfers.turn(transfer.wish.root);
-    let idle = async {
-        if transfer.wish.asked {
-            idle(inner, transfer).await;
-        } else {
-            std::future::pending::<()>().await;
-        }
+    let turn = tokio::select! {
+        turn = turn(inner, transfer, gave_way > 0) => turn,
+        () = keeps_slot(inner, transfer) => return Ok(Ended::GaveWay),
     };
+    // Read before the clock of idleness runs: what a crash left is hashed, and that takes long.
+    let _here = contents.entry(transfer.wish.root).await?;
     let fetched = async {
-        let _turn = turn.lock().await;
         tell(inner, transfer, TransferState::Running);
         let coming = access::begin(inner, &contents, &transfer.wish).await?;
         fetch_all(inner, transfer, &contents).await?;
+        let in_room = transfer.wish.room().is_some();
+        if in_room {
+            // It is here for the room, whatever becomes of writing it elsewhere.
+            access::done(inner, &contents, &transfer.wish).await?;
+        }
         place(inner, transfer, &contents).await?;
-        access::done(inner, &contents, &transfer.wish).await?;
+        if !in_room && !transfer.pours {
+            access::done(inner, &contents, &transfer.wish).await?;
+        }
         drop(coming);
-        Ok(Turn::Done)
+        Ok(Ended::Done)
     };
     tokio::select! {
         fetched = fetched => fetched,
-        () = idle => Ok(Turn::GivenUp),
+        () = idle(inner, transfer, &turn) => Ok(Ended::GaveWay),
         never = look_for_sources(inner, transfer) => match never {},
     }
 }
 
-/// Ends where nothing came for a while and others wait for the slot.
-async fn idle(inner: &Inner, transfer: &Transfer) {
+/// Waits until nobody else fetches the same content; shows meanwhile how far that is.
+async fn turn(inner: &Inner, transfer: &Transfer, again: bool) -> Turn {
+    let transfers = &inner.content.transfers;
+    let root = transfer.wish.root;
+    let turn = transfers.turns.of(root).wait(transfer.wish.asked, again);
+    tokio::pin!(turn);
+    loop {
+        match tokio::time::timeout(LOOK, &mut turn).await {
+            Ok(turn) => return turn,
+            Err(_) => {
+                if let Some(view) = transfers.view_of(root) {
+                    transfer.see(view);
+                }
+            }
+        }
+    }
+}
+
+/// Ends where one that waits for its turn kept its slot for a while and others wait for that.
+async fn keeps_slot(inner: &Inner, transfer: &Transfer) {
+    loop {
+        tokio::time::sleep(PATIENCE).await;
+        if transfer.wish.asked && inner.content.transfers.slots.others_wait() {
+            return;
+        }
+    }
+}
+
+/// Ends where nothing came for a while and others wait for the slot, or for the turn.
+async fn idle(inner: &Inner, transfer: &Transfer, turn: &Turn) {
     let mut standing = transfer.watch();
     loop {
         let seen = standing.borrow_and_update().1.bytes;
         let came = standing.wait_for(|(_, view)| view.bytes != seen);
         let waited = tokio::time::timeout(PATIENCE, came).await.is_err();
         let places = transfer.placing.try_lock().is_err();
-        if waited && !places && inner.content.transfers.slots.others_wait() {
+        let slot_is_wanted = transfer.wish.asked && inner.content.transfers.slots.others_wait();
+        if waited && !places && (slot_is_wanted || turn.is_waited_for()) {
             return;
         }
     }
@@ -155,6 +212,7 @@ async fn fetch_all(
         let here = contents.held(wish.root).await?;
         let here = ayni_core::swarm::count(&here.blocks).saturating_mul(BLOCK_BYTES);
         contents.check_space(claimed.saturating_sub(here))?;
+        transfer.check_target(inner, claimed)?;
     }
     if wish.folder {
         return folder::fetch(inner, contents, transfer).await;
@@ -170,10 +228,10 @@ async fn fetch_all(
 /// transfer is paused or cancelled meanwhile: else two would write at once.
 async fn place(inner: &Arc<Inner>, transfer: &Arc<Transfer>, contents: &Contents) -> Result<()> {
     let Some(wanted) = transfer.wish.target.clone() else { return Ok(()) };
-    let placing = Placing {
-        beside: format!(".ayni-{}-{}.part", inner.me().short(), transfer.id),
-        existing: wanted.existing,
+    let mut placing = Placing {
         resumed: transfer.resumed,
+        stop: transfer.cancel.clone(),
+        ..Placing::of(inner, transfer.id, wanted.existing)
     };
     let (contents, transfer) = (contents.clone(), transfer.clone());
     let task = inner.tasks.spawn(async move {
@@ -181,7 +239,8 @@ async fn place(inner: &Arc<Inner>, transfer: &Arc<Transfer>, contents: &Contents
         if transfer.cancel.is_cancelled() || lock(&transfer.placed).is_some() {
             return Ok(());
         }
-        let placed = put(&transfer, &contents, &wanted.path, placing).await;
+        placing.resumed |= transfer.tried.swap(true, Ordering::Relaxed);
+        let placed = put(&transfer, &contents, &wanted, placing).await;
         *lock(&transfer.placed) = Some(placed?);
         drop(turn);
         Ok(())
@@ -192,21 +251,66 @@ async fn place(inner: &Arc<Inner>, transfer: &Arc<Transfer>, contents: &Contents
 async fn put(
     transfer: &Transfer,
     contents: &Contents,
-    path: &std::path::Path,
+    target: &Target,
     placing: Placing,
 ) -> Result<std::path::PathBuf> {
     let wish = &transfer.wish;
     let by_ticket = matches!(wish.source, Source::Ticket(..));
     if wish.folder && by_ticket {
         // Its files have names of their own.
-        return placing.put_into(contents, wish.root, path).await;
+        return placing.put_into(contents, wish.root, &target.path).await;
     }
-    let path = target::Target { path: path.to_owned(), existing: placing.existing };
-    let path = path.path_of(&wish.name);
+    let path = target.path_of(&wish.name);
     if wish.folder {
         placing.put_folder(contents, wish.root, &path).await
     } else {
         placing.put_file(contents, wish.root, &path).await
+    }
+}
+
+/// Removes what was half-written beside the target of a transfer that is over; where it is being written,
+/// as soon as that ended.
+pub(super) async fn clear(inner: &Arc<Inner>, transfer: &Arc<Transfer>) {
+    if transfer.wish.target.is_none() {
+        return;
+    }
+    match transfer.placing.clone().try_lock_owned() {
+        Ok(turn) => {
+            clear_unplaced(inner, transfer).await;
+            drop(turn);
+        }
+        Err(_) => {
+            let (inner, transfer) = (inner.clone(), transfer.clone());
+            inner.tasks.clone().spawn(async move {
+                let _turn = transfer.placing.lock().await;
+                clear_unplaced(&inner, &transfer).await;
+            });
+        }
+    }
+}
+
+async fn clear_unplaced(inner: &Arc<Inner>, transfer: &Transfer) {
+    let wish = &transfer.wish;
+    let placed = lock(&transfer.placed).is_some();
+    let Some(target) = wish.target.as_ref().filter(|_| !placed) else { return };
+    let mut files = Vec::new();
+    if wish.folder
+        && let Some(contents) = inner.content.opened()
+        && let Ok(found) = folder::files(&contents, wish.root).await
+    {
+        let by_ticket = matches!(wish.source, Source::Ticket(..));
+        let name = target.path_of(&wish.name);
+        let name = name.file_name().map(|name| name.to_string_lossy().into_owned());
+        files = if by_ticket { place::into(found) } else { place::below(name.as_deref(), found) };
+    }
+    clear_target(inner, (transfer.id, target), files).await;
+}
+
+/// Removes what a transfer left half-written beside its target, and beside each of these files.
+pub(super) async fn clear_target(inner: &Inner, (id, target): (u64, &Target), files: Vec<File>) {
+    let placing = Placing::of(inner, id, target.existing);
+    if let Err(error) = placing.clear(target.folder().to_owned(), files).await {
+        tracing::warn!("what is half-written stays: {}", error.with_causes());
     }
 }
 

@@ -196,6 +196,7 @@ fn transfer(id: u64) -> StoredTransfer {
         paused: false,
         rates: Rates::default(),
         priority: 0,
+        pours: false,
     }
 }
 
@@ -223,6 +224,7 @@ async fn a_transfer_is_kept_until_it_is_done() {
             paused: true,
             rates: Rates { up: Some(0), down: Some(1 << 40) },
             priority: 255,
+            pours: true,
             ..transfer(2)
         },
         StoredTransfer { existing: Existing::Rename, ..transfer(3) },
