@@ -196,9 +196,11 @@ pub(crate) async fn restore(inner: &Arc<Inner>) -> Result<()> {
         let begun = transfers::Begun { paused: transfer.paused, priority, before: true };
         let Some(wish) = wish(inner, transfer).await? else { continue };
         let here = contents.held(wish.root).await?;
+        let parts = inner.store.parts_of(wish.room(), wish.root).await?;
         let listed = transfers::list(inner, id, wish, begun);
         listed.see_held(&here);
-        listed.pace.set(rates.down);
+        listed.note_parts(&parts);
+        listed.set_rates(rates);
     }
     Ok(())
 }

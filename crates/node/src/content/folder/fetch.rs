@@ -33,6 +33,7 @@ pub(crate) async fn fetch(
     let size = fetch::fetch(inner, contents, goal, |_| {}).await?;
     let parts: Arc<[BlobId]> = parts(contents, root).await?.into();
     let _coming = access::begin_parts(inner, contents, &transfer.wish, &parts).await?;
+    transfer.note_parts(&parts);
     refuse_early(inner, contents, transfer, &parts).await?;
     let mut goal = transfer.goal(inner, root);
     if let Some(claimed) = claimed {
