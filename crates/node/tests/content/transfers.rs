@@ -168,22 +168,14 @@ async fn a_folder_of_another_size_than_its_sender_says_is_not_fetched() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_transfer_gives_meanwhile_has_a_limit_of_its_own() {
-    gives_slowly(false).await;
-}
-
-/// Its files are asked for by themselves.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_folder_gives_meanwhile_has_a_limit_of_its_own() {
-    gives_slowly(true).await;
-}
-
-async fn gives_slowly(is_folder: bool) {
     const SLOW: u64 = 100_000;
     let (mut homes, room) = Home::with_room(3).await;
-    let mut path = homes[0].file("sent/large.bin", &bytes(8_000_000, 1));
-    if is_folder {
-        path.pop();
-    }
+    until("all are in touch", async || {
+        let everyone = homes.iter().map(|home| home.node().members(room).expect("lists"));
+        everyone.map(|all| all.iter().filter(|it| it.online).count()).min() == Some(3)
+    })
+    .await;
+    let path = homes[0].file("large.bin", &bytes(8_000_000, 1));
     let attached = homes[0].attach(room, &path).await;
     for home in &homes[1..] {
         home.listed(room, &attached).await;
@@ -201,7 +193,6 @@ async fn gives_slowly(is_folder: bool) {
     homes[1].node().set_transfer_rates(id, Some(SLOW), None).await.expect("set");
     let before = homes[1].node().given();
     let other = fetch(&homes[2]).await;
-    // Of a folder, more than its list.
     until("some of it came", async || homes[1].node().given() > before + 100_000).await;
     let (begun, before) = (std::time::Instant::now(), homes[1].node().given());
     tokio::time::sleep(Duration::from_secs(3)).await;
