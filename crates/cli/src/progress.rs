@@ -95,7 +95,7 @@ fn words(transfer: &Transfer) -> String {
         _ => size(transfer.bytes),
     };
     // A String takes everything.
-    if transfer.state.is_active() {
+    if transfer.state.is_active() && transfer.state != TransferState::Placing {
         let _ = write!(words, ", {}/s", size(transfer.rate));
         if let Some(eta) = transfer.eta_s.filter(|_| transfer.size != Some(transfer.bytes)) {
             let _ = write!(words, ", {} left", output::duration(Duration::from_secs(eta)));
@@ -113,6 +113,7 @@ pub(crate) fn state(state: TransferState) -> &'static str {
     match state {
         TransferState::Waiting => "waiting",
         TransferState::Running => "running",
+        TransferState::Placing => "placing",
         TransferState::Paused => "paused",
         TransferState::Done => "done",
         TransferState::Failed => "failed",
@@ -153,6 +154,8 @@ mod tests {
             peers: 1,
             state,
             priority: Priority::Normal,
+            rate_up: None,
+            rate_down: None,
             error: None,
             room: None,
             event: None,

@@ -151,6 +151,7 @@ fn what_is_there_already_stays_unless_it_is_said_what_to_do() {
     assert!(line.contains("target.txt exists already"), "{line}");
     assert_eq!(read(&target), "mine");
     assert_eq!(fetch(&["--skip"]).ok(), target.to_str().expect("a plain path"));
+    assert_ne!(fetch(&["--skip", "--json"]).one()["size"], 0, "what is attached has a size");
     assert_eq!(read(&target), "mine");
     assert_eq!(fetch(&["--rename"]).ok(), other.to_str().expect("a plain path"));
     assert_eq!((read(&target), read(&other)), ("mine".into(), "from Ana".into()));
@@ -300,6 +301,14 @@ fn a_name_cannot_mislead_a_terminal() {
 fn nobody_there_is_5_and_what_does_not_exist_is_3() {
     let mut pair = Pair::new();
     let event = pair.sent("notes.txt", b"from Ana", &[]);
+    // Its files are empty: all bytes that it is said to have are here before anything is.
+    std::fs::create_dir(pair.work.join("empty")).expect("made");
+    std::fs::write(pair.work.join("empty").join("void.txt"), "").expect("written");
+    let folder_args = ["attach", "family", "empty", "--json"];
+    let empty = ayni_in(&pair.work, pair.ana().folder(), &folder_args).one();
+    let empty = text(&empty, "event").to_owned();
+    let heard = || listed(&pair.beto).iter().any(|file| file["event"] == empty.as_str());
+    assert!(wait_until(CONVERGE, heard), "it did not arrive");
     let said = text(&pair.beto(&["say", "family", "hi", "--json"]).one(), "event").to_owned();
     for event in [said.as_str(), &said[..8], "abc", "nothing"] {
         pair.beto(&["fetch", "family", event]).fails(3);
@@ -315,6 +324,29 @@ fn nobody_there_is_5_and_what_does_not_exist_is_3() {
     assert_eq!((&transfer["state"], &transfer["bytes"]), (&"running".into(), &0.into()));
     assert!(line.contains(&format!("transfer cancel {}", transfer["id"])), "{line}");
     pair.beto(&["transfer", "cancel", &transfer["id"].to_string()]).ok();
+    let line = pair.beto.ayni(&["fetch", "family", &empty, "--timeout", "1"]).fails(5);
+    assert!(line.contains("nobody who has it can be reached"), "{line}");
+}
+
+#[test]
+fn a_transfer_has_limits_of_its_own() {
+    let mut pair = Pair::new();
+    let event = pair.sent("notes.txt", b"from Ana", &[]);
+    pair.stop_ana();
+    pair.beto.ayni(&["fetch", "family", &event, "--timeout", "1"]).fails(5);
+    let id = pair.beto(&["transfers", "--json"]).one()["id"].to_string();
+    let limit = |more: &[&str]| pair.beto(&[&["transfer", "limit", &id][..], more].concat());
+    assert_eq!(limit(&[]).ok(), "up: no limit\ndown: no limit");
+    assert_eq!(limit(&["--up", "500k"]).ok(), "up: 500 kB/s\ndown: no limit");
+    // What is not named stays.
+    let told = limit(&["--down", "2MB", "--json"]).one();
+    assert_eq!((&told["up"], &told["down"]), (&500_000.into(), &2_000_000.into()));
+    let told = limit(&["--up", "none", "--json"]).one();
+    assert_eq!((&told["up"], &told["down"]), (&Value::Null, &2_000_000.into()));
+    pair.beto(&["transfer", "limit", "99", "--up", "5"]).fails(3);
+    pair.beto(&["transfer", "limit", &id, "--up", "0"]).fails(2);
+    pair.beto(&["transfer", "cancel", &id]).ok();
+    pair.beto(&["transfer", "limit", &id]).fails(3);
 }
 
 #[test]

@@ -228,6 +228,49 @@ fn a_jpeg_that_ends_early_gets_an_end() {
 }
 
 #[test]
+fn a_jpeg_in_heif_is_stripped_where_it_is() {
+    for (name, layout) in heif::LAYOUTS {
+        let planted = raster::planted_jpeg(true, 6);
+        let file = heif::heif_of(layout, (b"jpeg", planted.clone()));
+        let stripped = strip(&file.bytes).unwrap_or_else(|error| panic!("{name}: {error}")).bytes;
+        assert!(!contains_in_any_encoding(&stripped, PLANTED), "{name}");
+        let inside: Vec<u8> =
+            file.picture.iter().flat_map(|range| &stripped[range.clone()]).copied().collect();
+        assert_eq!(inside.len(), planted.len(), "{name}");
+        assert_eq!(decode(&inside), decode(&planted), "{name}");
+        assert_eq!(strip(&stripped).expect("again").bytes, stripped, "{name}");
+    }
+}
+
+#[test]
+fn a_jpeg_in_heif_that_cannot_be_stripped_where_it_is_is_refused() {
+    let (_, layout) = heif::LAYOUTS[0];
+    let unknown = |bytes: &[u8]| matches!(strip(bytes), Err(StripError::NotUnderstood { .. }));
+    // One that begins elsewhere, and one without an end, which would grow.
+    let jpeg = raster::jpeg(40, 24, false);
+    for cut in [&jpeg[2..], &jpeg[..jpeg.len() - 2]] {
+        assert!(unknown(&heif::heif_of(layout, (b"jpeg", cut.to_vec())).bytes));
+    }
+    let mut bytes = heif::heif(layout).bytes;
+    let at = bytes.windows(4).position(|it| it == b"zzzz").expect("it has properties");
+    bytes[at..at + 4].copy_from_slice(b"jpgC");
+    assert!(unknown(&bytes), "the beginning of one");
+    assert!(unknown(&heif::heif_of(layout, (b"j2k1", kit::noise(99))).bytes));
+    // Frames that are JPEGs.
+    let (_, layout) = heif::LAYOUTS.into_iter().find(|(_, it)| it.is_sequence).expect("one");
+    let mut bytes = heif::heif(layout).bytes;
+    let at = bytes.windows(4).position(|it| it == b"stsd").expect("a track");
+    bytes[at + 16..at + 20].copy_from_slice(b"jpeg");
+    assert!(unknown(&bytes));
+    // Two items of the same bytes, one of which is a JPEG.
+    let mut bytes = heif::heif_of(layout, (b"jpeg", jpeg)).bytes;
+    assert!(strip(&bytes).is_ok());
+    let at = bytes.windows(8).position(|it| it == b"\0\x02\0\0Exif").expect("it is listed");
+    bytes[at + 4..at + 8].copy_from_slice(b"jpeg");
+    assert!(unknown(&bytes), "EXIF is no JPEG");
+}
+
+#[test]
 fn what_is_not_understood_is_refused() {
     let damaged = |bytes: &[u8]| matches!(strip(bytes), Err(StripError::Damaged { .. }));
     let unknown = |bytes: &[u8]| matches!(strip(bytes), Err(StripError::NotUnderstood { .. }));

@@ -195,7 +195,7 @@ async fn what_cannot_be_attached_or_fetched_keeps_its_code() {
         assert_eq!(client.cancel_transfer(id).await.expect_err("none").code, ErrorCode::NotFound);
         let priority = client.set_transfer_priority(id, Priority::High).await;
         assert_eq!(priority.expect_err("none").code, ErrorCode::NotFound);
-        let limited = client.set_transfer_limit(id, Some(1)).await;
+        let limited = client.set_transfer_limits(id, &Limits { up: Some(1), down: None }).await;
         assert_eq!(limited.expect_err("none").code, ErrorCode::NotFound);
         let refused = client.progress(Some(id)).await.map(drop).expect_err("none");
         assert_eq!(refused.code, ErrorCode::NotFound);

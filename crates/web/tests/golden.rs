@@ -6,9 +6,9 @@ use ayni_web::api::{
     Existing, Failure, Fetch, File, Finding, FoundMessage, Get, GiveRole, Here, History, Id,
     Invitation, Invite, Join, LastCopy, Limits, Look, Member, Message, MessageKind, Named, Peer,
     PeerPath, Person, Pin, Posted, PostedDirect, PostedRoom, Priority, Remove, Replication, Revoke,
-    Room, RoomDetails, RoomKind, RoomRef, Searched, Service, SetBytes, SetLimit, SetPriority,
-    Setting, Share, SharePaths, Shared, Standing, Status, Storage, Text, Ticket, Transfer,
-    TransferState, Unshare, Unshared,
+    Room, RoomDetails, RoomKind, RoomRef, Searched, Service, SetBytes, SetPriority, Setting, Share,
+    SharePaths, Shared, Standing, Status, Storage, Text, Ticket, Transfer, TransferState, Unshare,
+    Unshared,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -226,6 +226,8 @@ fn transfers() {
         peers: 1,
         state: TransferState::Running,
         priority: Priority::Normal,
+        rate_up: None,
+        rate_down: Some(7),
         error: None,
         room: Some(ROOM),
         event: Some(EVENT),
@@ -234,7 +236,7 @@ fn transfers() {
     };
     golden(
         &transfer,
-        r#"{"id":3,"blob":"B","name":"beach.png","bytes":5,"size":10,"rate":2,"eta_s":3,"peers":1,"state":"running","priority":"normal","error":null,"room":"R","event":"E","twice":0,"path":null}"#,
+        r#"{"id":3,"blob":"B","name":"beach.png","bytes":5,"size":10,"rate":2,"eta_s":3,"peers":1,"state":"running","priority":"normal","rate_up":null,"rate_down":7,"error":null,"room":"R","event":"E","twice":0,"path":null}"#,
     );
     let failed = Transfer {
         size: None,
@@ -248,10 +250,11 @@ fn transfers() {
     };
     golden(
         &failed,
-        r#"{"id":3,"blob":"B","name":"beach.png","bytes":5,"size":null,"rate":2,"eta_s":null,"peers":1,"state":"failed","priority":"normal","error":{"code":"denied","message":"so it is"},"room":null,"event":null,"twice":0,"path":"/a/b"}"#,
+        r#"{"id":3,"blob":"B","name":"beach.png","bytes":5,"size":null,"rate":2,"eta_s":null,"peers":1,"state":"failed","priority":"normal","rate_up":null,"rate_down":7,"error":{"code":"denied","message":"so it is"},"room":null,"event":null,"twice":0,"path":"/a/b"}"#,
     );
     for (state, name) in [
         (TransferState::Waiting, "waiting"),
+        (TransferState::Placing, "placing"),
         (TransferState::Paused, "paused"),
         (TransferState::Done, "done"),
         (TransferState::Cancelled, "cancelled"),
@@ -279,7 +282,6 @@ fn transfers() {
     golden(&Pin { event: "0d0d".into() }, r#"{"event":"0d0d"}"#);
     golden(&SetPriority { priority: Priority::High }, r#"{"priority":"high"}"#);
     golden(&Priority::Low, "\"low\"");
-    golden(&SetLimit { down: Some(5) }, r#"{"down":5}"#);
     golden(&Limits { up: None, down: Some(5) }, r#"{"up":null,"down":5}"#);
     golden(
         &Attach { path: "/a".into(), text: "x".into(), keep_metadata: true, copy: false },

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ayni_web::api::{Existing, Priority};
+use ayni_web::api::{self, Existing, Priority};
 use bytesize::ByteSize;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Subcommand};
@@ -131,18 +131,17 @@ pub(crate) enum TransferCommand {
         #[arg(value_parser = PossibleValuesParser::new(["low", "normal", "high"]).map(priority))]
         level: Priority,
     },
-    /// Limit how fast it is fetched
+    /// Show or set how fast it is fetched, and given to others meanwhile, beside `ayni limits`
     Limit {
         /// Its number, as `ayni transfers` shows it
         id: u64,
-        /// Bytes a second, like 500k or 2MiB; `none`: no limit but that of all
-        #[arg(value_parser = Amount::parse)]
-        rate: Amount,
+        #[command(flatten)]
+        rates: Limits,
     },
 }
 
-/// Options of `ayni limits`.
-#[derive(Debug, Args)]
+/// Options of `ayni limits` and `ayni transfer limit`.
+#[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Limits {
     /// Bytes a second that others get, like 500k or 2MiB; `none`: no limit
     #[arg(long, value_name = "RATE", value_parser = Amount::parse)]
@@ -150,6 +149,20 @@ pub(crate) struct Limits {
     /// Bytes a second that are fetched, like 500k or 2MiB; `none`: no limit
     #[arg(long, value_name = "RATE", value_parser = Amount::parse)]
     pub(crate) down: Option<Amount>,
+}
+
+impl Limits {
+    /// Whether something is to be changed.
+    pub(crate) fn is_some(&self) -> bool {
+        self.up.is_some() || self.down.is_some()
+    }
+
+    /// Returns what was set, changed by these.
+    pub(crate) fn over(&self, now: &api::Limits) -> api::Limits {
+        let up = self.up.map_or(now.up, |amount| amount.0);
+        let down = self.down.map_or(now.down, |amount| amount.0);
+        api::Limits { up, down }
+    }
 }
 
 /// Options of `ayni pin` and `ayni unpin`.

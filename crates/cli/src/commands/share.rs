@@ -182,7 +182,7 @@ pub(crate) async fn get(session: &mut Session, what: Get) -> anyhow::Result<()> 
             let begun = node.client.get(&wish).await?;
             let done = wait(&node.client, begun, patience).await?;
             let path = done.path.unwrap_or_default();
-            let told = json!({ "blob": done.blob.to_string(), "size": done.bytes, "path": path });
+            let told = json!({ "blob": done.blob.to_string(), "size": done.size.unwrap_or(done.bytes), "path": path });
             Ok(out.result(&told, &clean(&path))?)
         })
         .await

@@ -15,19 +15,21 @@ pub(crate) async fn limits(session: &mut Session, change: Limits) -> anyhow::Res
     session
         .with_node(Need::Folder, async |node, out| {
             let mut limits = node.client.limits().await?;
-            if change.up.is_some() || change.down.is_some() {
-                let up = change.up.map_or(limits.up, |amount| amount.0);
-                let down = change.down.map_or(limits.down, |amount| amount.0);
-                limits = node.client.set_limits(&api::Limits { up, down }).await?;
+            if change.is_some() {
+                limits = node.client.set_limits(&change.over(&limits)).await?;
             }
-            let words = |rate: Option<u64>| match rate {
-                Some(rate) => format!("{}/s", size(rate)),
-                None => "no limit".to_owned(),
-            };
-            let line = format!("up: {}\ndown: {}", words(limits.up), words(limits.down));
-            Ok(out.result(&limits, &line)?)
+            Ok(out.result(&limits, &limits_lines(&limits))?)
         })
         .await
+}
+
+/// Limits as a person reads them.
+pub(super) fn limits_lines(limits: &api::Limits) -> String {
+    let words = |rate: Option<u64>| match rate {
+        Some(rate) => format!("{}/s", size(rate)),
+        None => "no limit".to_owned(),
+    };
+    format!("up: {}\ndown: {}", words(limits.up), words(limits.down))
 }
 
 /// Shows how much of the disk pictures and files take, after what is to be changed of that.

@@ -14,7 +14,8 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
-use crate::args::{Fetch, TransferCommand};
+use super::storage::limits_lines;
+use crate::args::{Fetch, Limits, TransferCommand};
 use crate::exit::{Code, failure};
 use crate::output::{Out, clean};
 use crate::progress::{Bars, line};
@@ -42,7 +43,7 @@ pub(crate) async fn fetch(session: &mut Session, what: Fetch) -> anyhow::Result<
             let told = json!({
                 "event": done.event.map(|event| event.to_string()),
                 "blob": done.blob.to_string(),
-                "size": done.bytes,
+                "size": done.size.unwrap_or(done.bytes),
                 "path": path,
             });
             Ok(out.result(&told, &clean(&path))?)
@@ -75,12 +76,7 @@ pub(super) async fn wait(
     let (mut last, mut since) = (begun, Instant::now());
     let mut old_until = (last.state == TransferState::Failed).then(|| since + OLD_FAILURE);
     loop {
-        let due = match old_until {
-            Some(until) => Some(until),
-            // All of it is here: what still takes time is this machine's disk.
-            None if last.size == Some(last.bytes) => None,
-            None => Some(since + patience),
-        };
+        let due = old_until.or_else(|| due(&last, since, patience));
         let step = match due {
             Some(due) => timeout_at(due, steps.next()).await,
             None => Ok(steps.next().await),
@@ -91,7 +87,7 @@ pub(super) async fn wait(
         let Some(step) = step.transpose()? else {
             return Err(failure(Code::Unreachable, "the node of this folder stopped"));
         };
-        if step.bytes > last.bytes {
+        if step.bytes > last.bytes || last.state == TransferState::Placing {
             since = Instant::now();
         }
         bars.show(&step);
@@ -109,6 +105,12 @@ pub(super) async fn wait(
     }
 }
 
+/// Returns when it is enough, if nothing comes until then; none while only this machine's disk takes time.
+fn due(transfer: &Transfer, since: Instant, patience: Duration) -> Option<Instant> {
+    // What is claimed says nothing of what is here.
+    (transfer.state != TransferState::Placing).then(|| since + patience)
+}
+
 fn failed(transfer: Transfer) -> anyhow::Error {
     let error = transfer.error.map(ClientError::from);
     error.map_or_else(|| failure(Code::Other, "not fetched"), Into::into)
@@ -118,6 +120,7 @@ fn too_late(last: &Transfer, patience: Duration) -> anyhow::Error {
     let (id, seconds) = (last.id, patience.as_secs());
     let who = match (last.state, last.peers) {
         (TransferState::Paused, _) => "it is paused".to_owned(),
+        (TransferState::Waiting, _) => "it waits for other transfers".to_owned(),
         (_, 0) => "nobody who has it can be reached".to_owned(),
         (_, peers) => format!("{peers} who have some of it send nothing"),
     };
@@ -208,6 +211,19 @@ fn is_due(step: &Transfer, printed: &mut BTreeMap<u64, (TransferState, Instant)>
     due
 }
 
+/// Changes the limits of a transfer, where something is to be changed, and returns them.
+async fn limit(client: &Client, id: u64, rates: Limits) -> anyhow::Result<api::Limits> {
+    let transfers = client.transfers().await?;
+    let now = transfers.into_iter().find(|it| it.id == id && !it.state.is_over());
+    let missing = || failure(Code::NotFound, format!("there is no transfer {id}, or it is over"));
+    let now = now.ok_or_else(missing)?;
+    let limits = rates.over(&api::Limits { up: now.rate_up, down: now.rate_down });
+    if rates.is_some() {
+        client.set_transfer_limits(id, &limits).await?;
+    }
+    Ok(limits)
+}
+
 /// Pauses a transfer, lets it go on, ends it, or says how it goes.
 pub(crate) async fn transfer(
     session: &mut Session,
@@ -232,13 +248,67 @@ pub(crate) async fn transfer(
                     node.client.set_transfer_priority(id, level).await?;
                     id
                 }
-                TransferCommand::Limit { id, rate } => {
-                    node.client.set_transfer_limit(id, rate.0).await?;
-                    id
+                TransferCommand::Limit { id, rates } => {
+                    let limits = limit(&node.client, id, rates).await?;
+                    let told = json!({ "id": id, "up": limits.up, "down": limits.down });
+                    return Ok(out.result(&told, &limits_lines(&limits))?);
                 }
             };
             // A person asked for just this, and is told nothing new.
             if out.is_json() { Ok(out.object(&json!({ "id": id }))?) } else { Ok(()) }
         })
         .await
+}
+
+#[cfg(test)]
+mod tests {
+    use ayni::BlobId;
+    use ayni_web::api::Priority;
+
+    use super::*;
+
+    fn transfer(size: u64, bytes: u64, state: TransferState) -> Transfer {
+        Transfer {
+            id: 3,
+            blob: BlobId([1; 32]),
+            name: "beach.png".into(),
+            bytes,
+            size: Some(size),
+            rate: 0,
+            eta_s: None,
+            peers: 0,
+            state,
+            priority: Priority::Normal,
+            rate_up: None,
+            rate_down: None,
+            error: None,
+            room: None,
+            event: None,
+            twice: 0,
+            path: None,
+        }
+    }
+
+    #[test]
+    fn only_what_is_being_placed_has_all_the_time() {
+        let (since, patience) = (Instant::now(), Duration::from_secs(4));
+        let due = |size, bytes, state| due(&transfer(size, bytes, state), since, patience);
+        let soon = Some(since + patience);
+        assert_eq!(due(9, 5, TransferState::Running), soon);
+        assert_eq!(due(0, 0, TransferState::Running), soon, "what is claimed says nothing");
+        assert_eq!(due(9, 9, TransferState::Running), soon);
+        assert_eq!(due(0, 0, TransferState::Waiting), soon);
+        assert_eq!(due(9, 9, TransferState::Placing), None);
+    }
+
+    #[test]
+    fn who_waits_is_told_what_for() {
+        let told = |state, peers| {
+            let last = Transfer { peers, ..transfer(9, 5, state) };
+            too_late(&last, Duration::from_secs(4)).to_string()
+        };
+        assert!(told(TransferState::Waiting, 0).contains("other transfers"));
+        assert!(told(TransferState::Running, 0).contains("nobody who has it can be reached"));
+        assert!(told(TransferState::Running, 2).contains("2 who have some of it send nothing"));
+    }
 }

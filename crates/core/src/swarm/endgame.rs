@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::machine::Request;
 use super::provider::{Provider, UNKNOWN_RATE};
-use super::{BLOCK_BYTES, Blocks, MAX_TWICE, RequestId, count, last};
+use super::{BLOCK_BYTES, Blocks, MAX_TWICE, RequestId, common, count, last};
 use crate::clock::Millis;
 use crate::id::PeerId;
 
@@ -24,7 +24,10 @@ pub(super) fn take_over(
     let mut found = (0, Blocks::empty());
     for (id, request) in requests.iter().filter(|(_, request)| request.provider != idle.0) {
         let Some(owner) = providers.get(&request.provider) else { continue };
-        let mut alone = &request.left & &idle.1.has;
+        let mut alone = common(&request.left, &idle.1.has);
+        if alone.is_empty() {
+            continue;
+        }
         for (_, other) in requests.iter().filter(|(other, _)| *other != id) {
             alone.difference_with(&other.left);
         }

@@ -1,6 +1,6 @@
 //! The machine: from what happens to whom to ask.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
@@ -8,8 +8,8 @@ use rand_core::{Rng, SeedableRng};
 use super::pick::{Rarity, pick_in_order};
 use super::provider::{Provider, ProviderStatus};
 use super::{
-    Blocks, Fault, Input, MIN_RANGE, Output, PIPELINE, RequestId, STALL_ALONE_MS, STALL_MS, count,
-    endgame,
+    Blocks, Fault, Input, MAX_GONE, MAX_LIARS, MIN_RANGE, Output, PIPELINE, RequestId,
+    STALL_ALONE_MS, STALL_MS, count, endgame,
 };
 use crate::clock::Millis;
 use crate::id::PeerId;
@@ -50,11 +50,18 @@ pub(super) struct Request {
 pub struct Swarm {
     size: u64,
     missing: Blocks,
+    /// Those that are connected, and some that are gone: how they were, not what they had.
     providers: BTreeMap<PeerId, Provider>,
-    liars: BTreeSet<PeerId>,
+    /// Who of these is gone, the longest first.
+    gone: VecDeque<PeerId>,
+    /// Who lied, the longest ago first.
+    liars: VecDeque<PeerId>,
     requests: BTreeMap<RequestId, Request>,
     next_request: u64,
     rarity: Rarity,
+    /// When it was counted last who has what, and whether someone has something else since.
+    counted: Option<Millis>,
+    has_changed: bool,
     order: Order,
     twice: u64,
     complete: bool,
@@ -72,10 +79,13 @@ impl Swarm {
             size,
             missing: &Blocks::from(0..size) - held,
             providers: BTreeMap::new(),
-            liars: BTreeSet::new(),
+            gone: VecDeque::new(),
+            liars: VecDeque::new(),
             requests: BTreeMap::new(),
             next_request: 0,
             rarity: Rarity::new(size),
+            counted: None,
+            has_changed: false,
             order: Order::default(),
             twice: 0,
             complete: false,
@@ -154,20 +164,30 @@ impl Swarm {
         }
         let blocks = blocks & &Blocks::from(0..self.size);
         match self.providers.get_mut(&peer) {
-            Some(provider) => provider.says(blocks),
+            Some(provider) => {
+                if !provider.here {
+                    self.gone.retain(|gone| *gone != peer);
+                }
+                provider.says(blocks);
+            }
             None => {
                 self.providers.insert(peer, Provider::new(blocks, now));
             }
         }
-        self.count_again();
+        self.has_changed = true;
     }
 
     fn gone(&mut self, peer: PeerId) {
         self.requests.retain(|_, request| request.provider != peer);
-        if let Some(provider) = self.providers.get_mut(&peer) {
-            provider.here = false;
+        let Some(provider) = self.providers.get_mut(&peer).filter(|it| it.here) else { return };
+        provider.leaves();
+        self.has_changed = true;
+        self.gone.push_back(peer);
+        if self.gone.len() > MAX_GONE
+            && let Some(longest) = self.gone.pop_front()
+        {
+            self.providers.remove(&longest);
         }
-        self.count_again();
     }
 
     fn verified(
@@ -217,7 +237,7 @@ impl Swarm {
             provider.doubts(&request.left, now);
             provider.rests(now);
         }
-        self.count_again();
+        self.has_changed = true;
     }
 
     fn failed(&mut self, id: RequestId, fault: Fault, now: Millis, out: &mut Vec<Output>) {
@@ -226,8 +246,11 @@ impl Swarm {
         if fault == Fault::Lied {
             self.cancel_all(&peer, out);
             self.providers.remove(&peer);
-            self.liars.insert(peer);
-            self.count_again();
+            self.liars.push_back(peer);
+            if self.liars.len() > MAX_LIARS {
+                self.liars.pop_front();
+            }
+            self.has_changed = true;
             out.push(Output::Drop { provider: peer });
         } else if let Some(provider) = self.providers.get_mut(&peer) {
             provider.rests(now);
@@ -274,10 +297,8 @@ impl Swarm {
 
     /// Takes up again what providers were not believed to have for a while.
     fn believe(&mut self, now: Millis) {
-        let mut any = false;
-        self.providers.values_mut().for_each(|it| any |= it.believes(now));
-        if any {
-            self.count_again();
+        for provider in self.providers.values_mut() {
+            self.has_changed |= provider.believes(now);
         }
     }
 
@@ -309,6 +330,7 @@ impl Swarm {
         let mut peers: Vec<PeerId> = usable.map(|(peer, _)| *peer).collect();
         let sharers = peers.len() as u64;
         shuffle(&mut peers, &mut self.rng);
+        self.count_rarity(now);
         let mut free = self.free();
         for round in 0..PIPELINE {
             for peer in &peers {
@@ -316,10 +338,11 @@ impl Swarm {
                     continue;
                 }
                 let Some(provider) = self.providers.get(peer) else { continue };
-                let here = &free & &provider.has;
-                if here.is_empty() {
+                // Looked up first: what a provider has may be in many thousand runs.
+                if free.is_disjoint(&provider.has) {
                     continue;
                 }
+                let here = &free & &provider.has;
                 // Near the end everyone gets a share, so that all end together.
                 let share = (count(&free) / (2 * sharers)).max(MIN_RANGE);
                 let limit = provider.range(now).min(share);
@@ -368,12 +391,22 @@ impl Swarm {
         self.requests.values().filter(|request| request.provider == *peer).count()
     }
 
-    fn count_again(&mut self) {
+    /// Counts who has what, where that is of use and due.
+    fn count_rarity(&mut self, now: Millis) {
+        let due = self.counted.is_none_or(|at| now.saturating_sub(at) >= COUNT_MS);
+        if !self.has_changed || !due || self.order != Order::RarestFirst {
+            return;
+        }
+        (self.counted, self.has_changed) = (Some(now), false);
         let all = Blocks::from(0..self.size);
         let here = self.providers.values().filter(|it| it.here).map(|it| &it.has);
         self.rarity.count(here.filter(|has| **has != all));
     }
 }
+
+/// How often it is counted at most who has what, in milliseconds: that takes time in proportion to what
+/// all providers report, each of which may report as often, and what is a moment old is rare enough still.
+const COUNT_MS: u64 = 250;
 
 /// How often the endgame looks again whether anyone is too slow, in milliseconds.
 const ENDGAME_LOOK_MS: u64 = 250;
@@ -383,5 +416,112 @@ fn shuffle(peers: &mut [PeerId], rng: &mut impl Rng) {
     for at in (1..peers.len()).rev() {
         let other = rng.next_u64() % (at as u64 + 1);
         peers.swap(at, usize::try_from(other).unwrap_or(0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: u64 = 100_000;
+
+    fn peer(n: u64) -> PeerId {
+        let mut id = [0; 32];
+        id[..8].copy_from_slice(&n.to_be_bytes());
+        PeerId(id)
+    }
+
+    fn runs_from(from: u64, runs: u64) -> Blocks {
+        (0..runs).fold(Blocks::empty(), |all, n| all | Blocks::from(from + 2 * n..from + 2 * n + 1))
+    }
+
+    #[test]
+    fn hazard_26_ever_new_names_leave_nothing_behind_but_a_few() {
+        let mut swarm = Swarm::new(SIZE, &Blocks::empty(), 1);
+        let blocks = runs_from(0, 100);
+        for n in 0..5_000 {
+            let provider = peer(n);
+            let out = swarm.handle(Input::Has { provider, blocks: blocks.clone() }, n);
+            for output in out {
+                let Output::Ask { request, .. } = output else { continue };
+                // One ends short, so that what it has is doubted; the next one lies, and some just go.
+                let ended = match n % 3 {
+                    0 => Input::Finished { request },
+                    1 => Input::Failed { request, fault: Fault::Lied },
+                    _ => continue,
+                };
+                swarm.handle(ended, n);
+            }
+            swarm.handle(Input::Gone { provider }, n);
+        }
+        assert!(swarm.gone.len() <= MAX_GONE && swarm.providers.len() <= MAX_GONE);
+        assert!(swarm.liars.len() <= MAX_LIARS);
+        assert!(
+            swarm.providers.values().all(|it| it.remembered() == 0),
+            "what is gone has nothing"
+        );
+        // One that comes again is as it was, and is not taken for gone.
+        let again = *swarm.gone.front().expect("some");
+        swarm.handle(Input::Has { provider: again, blocks }, 5_000);
+        assert!(!swarm.gone.contains(&again) && swarm.providers[&again].here);
+    }
+
+    #[test]
+    fn who_comes_again_still_rests() {
+        let mut swarm = Swarm::new(SIZE, &Blocks::empty(), 1);
+        let has = || Input::Has { provider: peer(1), blocks: Blocks::from(0..SIZE) };
+        let asked = swarm.handle(has(), 0);
+        let Some(Output::Ask { request, .. }) = asked.first() else { panic!("asked") };
+        swarm.handle(Input::Failed { request: *request, fault: Fault::Refused }, 0);
+        swarm.handle(Input::Gone { provider: peer(1) }, 0);
+        assert_eq!(swarm.handle(has(), 1), vec![]);
+        let rested = swarm.handle(Input::Tick, super::super::REST_MS);
+        assert!(matches!(rested.first(), Some(Output::Ask { .. })));
+    }
+
+    #[test]
+    fn hazard_26_many_reports_are_counted_once_in_a_while() {
+        let mut swarm = Swarm::new(SIZE, &Blocks::empty(), 1);
+        // One that is always idle: whenever anything happens it is looked what to ask of it.
+        swarm.handle(Input::Has { provider: peer(99), blocks: Blocks::empty() }, 0);
+        let mut counts = 0;
+        // 32 providers, each with four reports a second, for ten seconds.
+        for now in 0..10_000u64 {
+            let at = now % 250;
+            if at % 8 != 0 || at / 8 >= 32 {
+                continue;
+            }
+            let (provider, blocks) = (peer(at / 8), Blocks::from(0..now + 1));
+            let before = swarm.counted;
+            swarm.handle(Input::Has { provider, blocks }, now);
+            counts += usize::from(swarm.counted != before);
+        }
+        assert!((20..=41).contains(&counts), "{counts} counts in ten seconds");
+    }
+
+    #[test]
+    fn hazard_26_reports_of_many_runs_do_not_make_each_block_cost_more() {
+        const BLOCKS: u64 = 1_000;
+        let mut swarm = Swarm::new(SIZE, &Blocks::from(0..SIZE / 2), 1);
+        // Idle ones, since they have only what is here already, in as many runs as there can be.
+        let has_nothing_new = runs_from(0, SIZE / 4);
+        for n in 0..31 {
+            let (provider, blocks) = (peer(n), has_nothing_new.clone());
+            swarm.handle(Input::Has { provider, blocks }, 0);
+        }
+        let has = Input::Has { provider: peer(99), blocks: Blocks::from(0..SIZE) };
+        let (mut asked, mut came) = (VecDeque::from(swarm.handle(has, 1)), 0);
+        let begun = std::time::Instant::now();
+        while came < BLOCKS {
+            let Some(Output::Ask { request, blocks, .. }) = asked.pop_front() else { continue };
+            for from in super::super::runs(&blocks).flat_map(|(from, to)| from..to) {
+                let verified = Input::Verified { request, from, to: from + 1 };
+                asked.extend(swarm.handle(verified, 1 + came));
+                came += 1;
+            }
+            asked.extend(swarm.handle(Input::Finished { request }, 1 + came));
+        }
+        // It takes a twentieth of a second; where each block looks through all runs, twenty.
+        assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
     }
 }

@@ -13,6 +13,9 @@
 //! bring is asked of others; who stalls or refuses rests for a time that doubles; who lies is never
 //! asked again.
 //!
+//! What it remembers is bounded by what the providers that are connected at a time report, whose number
+//! and reports the caller limits: of who is gone little is kept ([`MAX_GONE`], [`MAX_LIARS`]).
+//!
 //! Non-goals: bytes, hashes, connections (crate `ayni`, `content`). Sources: rarest first and endgame
 //! as in B. Cohen, "Incentives Build Robustness in BitTorrent" (2003); sizes by guided
 //! self-scheduling, C. Polychronopoulos and D. Kuck (IEEE Transactions on Computers, 1987).
@@ -76,6 +79,13 @@ pub const REST_MS: u64 = 2_000;
 /// The longest rest.
 pub const MAX_REST_MS: u64 = 5 * 60_000;
 
+/// Providers that are gone and of which it is remembered how fast they were and when they may be asked
+/// again: twice as many as are used at a time. Who shows up under ever new names costs no more.
+pub const MAX_GONE: usize = 64;
+
+/// Providers that lied and are remembered. New names cost nothing, so that more would gain nothing.
+pub const MAX_LIARS: usize = 1024;
+
 /// Names one request within its swarm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
@@ -91,7 +101,7 @@ pub enum Input {
         /// What it has now.
         blocks: Blocks,
     },
-    /// A provider's connection ended. It may come again ([`Input::Has`]).
+    /// A provider's connection ended: what it had is forgotten. It may come again ([`Input::Has`]).
     Gone {
         /// The provider.
         provider: PeerId,
@@ -185,6 +195,15 @@ pub fn runs(blocks: &Blocks) -> impl Iterator<Item = (u64, u64)> {
     })
 }
 
+/// Returns the blocks that are in both, where the first is a small part of all: the time that it takes does
+/// not depend on how much the second has elsewhere.
+pub(crate) fn common(part: &Blocks, of: &Blocks) -> Blocks {
+    let (Some(from), Some(to)) = (part.boundaries().first(), part.boundaries().last()) else {
+        return Blocks::empty();
+    };
+    part.intersection(of.split(*from).1.split(*to).0)
+}
+
 /// Returns the first `limit` blocks of a set.
 pub(crate) fn first(blocks: &Blocks, limit: u64) -> Blocks {
     let (mut left, mut found) = (limit, Blocks::empty());
@@ -202,4 +221,21 @@ pub(crate) fn first(blocks: &Blocks, limit: u64) -> Blocks {
 pub(crate) fn last(blocks: &Blocks, limit: u64) -> Blocks {
     let skip = count(blocks).saturating_sub(limit);
     blocks - &first(blocks, skip)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_common_is_the_intersection() {
+        let set = |bits: u32| {
+            (0..8u64)
+                .filter(|bit| bits >> bit & 1 == 1)
+                .fold(Blocks::empty(), |all, bit| all | Blocks::from(bit..bit + 1))
+        };
+        for (a, b) in (0..256).flat_map(|a| (0..256).map(move |b| (a, b))) {
+            assert_eq!(common(&set(a), &set(b)), set(a & b), "{a:b} and {b:b}");
+        }
+    }
 }

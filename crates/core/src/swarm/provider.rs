@@ -130,6 +130,18 @@ impl Provider {
         self.doubted.0 = Blocks::empty();
     }
 
+    /// Notes that it is gone. What it had it says when it comes again.
+    pub(super) fn leaves(&mut self) {
+        (self.has, self.here) = (Blocks::empty(), false);
+        self.doubted.0 = Blocks::empty();
+    }
+
+    /// Returns how many runs of blocks are remembered of it.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        super::runs(&self.has).count() + super::runs(&self.doubted.0).count()
+    }
+
     /// Lets it rest after a fault; longer each time, until it brings something.
     pub(super) fn rests(&mut self, now: Millis) {
         let rest = REST_MS.saturating_mul(1 << self.strikes.min(16)).min(MAX_REST_MS);

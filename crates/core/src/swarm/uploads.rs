@@ -37,6 +37,8 @@ pub enum Urgency {
 struct Asked {
     peer: PeerId,
     urgency: Urgency,
+    /// Whether its content has a limit of its own.
+    limited: bool,
     served: bool,
     /// Since when it is watched how fast it reads, and what it took since.
     since: Millis,
@@ -46,7 +48,7 @@ struct Asked {
 /// The requests that are served and that wait.
 ///
 /// Invariant: never more than the slots are served, a quarter of them members only, and no peer has more
-/// than half of them; of those that wait a member is served before a stranger, then who is served least
+/// than half of them, nor have those that a limit of their content slows down; of those that wait a member is served before a stranger, then who is served least
 /// now, then who asked first. A reader that drips loses its slot to who waits ([`Self::yields`]).
 #[derive(Debug, Clone)]
 pub struct Uploads {
@@ -63,7 +65,15 @@ impl Uploads {
 
     /// Notes a request; none when it is refused: this peer, or all together, ask for too much. It is
     /// served once [`Self::is_served`], which a change of others may bring about.
-    pub fn ask(&mut self, peer: PeerId, urgency: Urgency, now: Millis) -> Option<Claim> {
+    ///
+    /// `limited` says whether its content has a limit of its own: such answers take long, and leave half of
+    /// the slots to others.
+    pub fn ask(
+        &mut self,
+        peer: PeerId,
+        (urgency, limited): (Urgency, bool),
+        now: Millis,
+    ) -> Option<Claim> {
         let of_peer = self.asked.values().filter(|asked| asked.peer == peer).count();
         if of_peer >= MAX_CLAIMS_PER_PEER {
             return None;
@@ -73,7 +83,7 @@ impl Uploads {
         }
         let claim = Claim(self.next);
         self.next += 1;
-        let asked = Asked { peer, urgency, served: false, since: now, taken: 0 };
+        let asked = Asked { peer, urgency, limited, served: false, since: now, taken: 0 };
         self.asked.insert(claim, asked);
         self.fill(now);
         Some(claim)
@@ -153,13 +163,15 @@ impl Uploads {
     }
 
     fn fill(&mut self, now: Millis) {
-        let (of_strangers, of_peer) = (self.slots - self.slots / 4, (self.slots / 2).max(2));
+        let (of_strangers, half) = (self.slots - self.slots / 4, (self.slots / 2).max(2));
         while self.len().0 < self.slots {
             let served = |peer: &PeerId| self.count(|it| it.served && it.peer == *peer);
             let strangers = self.count(|it| it.served && it.urgency == Urgency::Stranger);
+            let limited = self.count(|it| it.served && it.limited);
             let may = |it: &Asked| {
                 (it.urgency > Urgency::Stranger || strangers < of_strangers)
-                    && served(&it.peer) < of_peer
+                    && served(&it.peer) < half
+                    && (!it.limited || limited < half)
             };
             let waiting = self.asked.iter().filter(|(_, asked)| !asked.served && may(asked));
             let next = waiting.min_by_key(|(claim, asked)| {
@@ -184,8 +196,9 @@ mod tests {
     #[test]
     fn members_go_first_then_who_has_least_then_who_came_first() {
         let mut uploads = Uploads::new(2);
-        let ask =
-            |uploads: &mut Uploads, n, urgency| uploads.ask(peer(n), urgency, 0).expect("room");
+        let ask = |uploads: &mut Uploads, n, urgency| {
+            uploads.ask(peer(n), (urgency, false), 0).expect("room")
+        };
         let first = ask(&mut uploads, 1, Urgency::Stranger);
         let second = ask(&mut uploads, 1, Urgency::Stranger);
         let third = ask(&mut uploads, 1, Urgency::Stranger);
@@ -207,7 +220,7 @@ mod tests {
         let mut uploads = Uploads::new(1);
         for n in 0..=255 {
             for _ in 0..MAX_CLAIMS_PER_PEER {
-                let _ = uploads.ask(peer(n), Urgency::Stranger, 0);
+                let _ = uploads.ask(peer(n), (Urgency::Stranger, false), 0);
             }
         }
         assert_eq!(uploads.len(), (1, MAX_WAITING));
@@ -215,10 +228,11 @@ mod tests {
         assert!(of(&uploads, 0) > 0 && of(&uploads, 255) > 0, "nobody has all of the queue");
         let mut member = [7; 32];
         member[0] = 1;
-        assert!(uploads.ask(PeerId(member), Urgency::Member, 0).is_some());
+        assert!(uploads.ask(PeerId(member), (Urgency::Member, false), 0).is_some());
         assert_eq!(uploads.len(), (1, MAX_WAITING));
         let mut alone = Uploads::new(1);
-        let claims: Vec<_> = (0..99).map(|_| alone.ask(peer(1), Urgency::Member, 0)).collect();
+        let claims: Vec<_> =
+            (0..99).map(|_| alone.ask(peer(1), (Urgency::Member, false), 0)).collect();
         assert_eq!(claims.iter().flatten().count(), MAX_CLAIMS_PER_PEER);
     }
 
@@ -226,36 +240,47 @@ mod tests {
     fn strangers_leave_slots_to_members_and_no_peer_takes_all() {
         let mut uploads = Uploads::new(16);
         for _ in 0..20 {
-            uploads.ask(peer(1), Urgency::Stranger, 0).expect("waits");
+            uploads.ask(peer(1), (Urgency::Stranger, false), 0).expect("waits");
         }
         assert_eq!(uploads.len(), (8, 12));
         for n in 2..40 {
-            uploads.ask(peer(n), Urgency::Stranger, 0).expect("waits");
+            uploads.ask(peer(n), (Urgency::Stranger, false), 0).expect("waits");
         }
         assert_eq!(uploads.len().0, 12);
         for n in 50..60 {
-            uploads.ask(peer(n), Urgency::Member, 0).expect("waits");
+            uploads.ask(peer(n), (Urgency::Member, false), 0).expect("waits");
         }
         assert_eq!(uploads.len().0, 16);
     }
 
     #[test]
+    fn what_has_a_limit_of_its_own_leaves_slots_to_the_rest() {
+        let mut uploads = Uploads::new(16);
+        for n in 0..20 {
+            uploads.ask(peer(n), (Urgency::Member, true), 0).expect("waits");
+        }
+        assert_eq!(uploads.len(), (8, 12));
+        let other = uploads.ask(peer(99), (Urgency::Stranger, false), 0).expect("room");
+        assert_eq!(uploads.is_served(other), Some(true));
+    }
+
+    #[test]
     fn who_drips_loses_its_slot_once_others_wait() {
         let mut uploads = Uploads::new(1);
-        let slow = uploads.ask(peer(1), Urgency::Member, 0).expect("served");
+        let slow = uploads.ask(peer(1), (Urgency::Member, false), 0).expect("served");
         uploads.taken(slow, 1);
         assert!(!uploads.yields(slow, 100_000), "nobody waits");
-        let waits = uploads.ask(peer(2), Urgency::Member, 100_000).expect("waits");
+        let waits = uploads.ask(peer(2), (Urgency::Member, false), 100_000).expect("waits");
         uploads.taken(slow, LEAST_RATE);
         assert!(!uploads.yields(slow, 100_000 + TURN_MS - 1));
         assert!(uploads.yields(slow, 100_000 + TURN_MS));
         uploads.end(slow, 100_000 + TURN_MS);
         assert_eq!(uploads.is_served(waits), Some(true));
-        let stranger = uploads.ask(peer(3), Urgency::Stranger, 0).expect("waits");
+        let stranger = uploads.ask(peer(3), (Urgency::Stranger, false), 0).expect("waits");
         assert!(!uploads.yields(waits, 900_000), "a member does not make way for a stranger");
         uploads.end(stranger, 900_000);
         // One who is fast enough stays, and so does one that we hold back.
-        let _ = uploads.ask(peer(4), Urgency::Member, 900_000).expect("waits");
+        let _ = uploads.ask(peer(4), (Urgency::Member, false), 900_000).expect("waits");
         uploads.taken(waits, LEAST_RATE * TURN_MS / 1000);
         assert!(!uploads.yields(waits, 900_000 + TURN_MS));
         uploads.held(waits, 50_000);

@@ -10,7 +10,6 @@ use ayni_core::id::{BlobId, EventId, RoomId};
 
 use super::model::{
     AttachOptions, Attached, FileInfo, Files, Here, Priority, ShareInfo, Shared, TransferInfo,
-    TransferState,
 };
 use super::read::ContentReader;
 use super::share::{self, What};
@@ -24,6 +23,7 @@ use crate::node::Node;
 use crate::rooms::RoomHandle;
 use crate::rooms::messages::PAGE;
 use crate::rooms::standing::{self, Act};
+use crate::store::Rates;
 
 /// A fetch under way. Dropping it does not end it: see [`Node::cancel_transfer`].
 #[derive(Debug)]
@@ -236,22 +236,13 @@ impl Node {
     /// # Errors
     /// [`Error::Invalid`] for a folder; as [`Self::fetch`].
     pub async fn open(&self, room: RoomId, event: EventId) -> Result<ContentReader> {
-        let mut fetching = self.fetch(room, event, None).await?;
-        if fetching.transfer.wish.folder {
+        let attachment = self.attached(room, event).await?;
+        if attachment.is_folder() {
             return Err(Error::Invalid("a folder cannot be read as one file".into()));
         }
+        let fetching = self.fetch(room, event, None).await?;
         let contents = self.inner.content.contents(&self.inner).await?;
-        loop {
-            if let Some(entry) = contents.entry(fetching.transfer.wish.root).await? {
-                let transfer = (!entry.is_whole()).then(|| fetching.transfer.clone());
-                return Ok(ContentReader::new(entry, transfer));
-            }
-            match fetching.info().state {
-                TransferState::Failed(_, why) => return Err(Error::Store(why)),
-                TransferState::Cancelled => return Err(Error::Closed),
-                _ => fetching.changed().await,
-            }
-        }
+        fetching.reader(&contents, attachment.blob).await
     }
 
     /// Returns the transfers that are not over, and some that lately were, in the order in which they
@@ -290,12 +281,18 @@ impl Node {
         (config.rate_up, config.rate_down)
     }
 
-    /// Limits what one transfer fetches, in bytes a second; none: no limit but that of all.
+    /// Limits what one transfer fetches, and what is given of it to others while it is fetched, in bytes a
+    /// second; none: no limit but that of all. Kept for later starts, until the transfer is over.
     ///
     /// # Errors
     /// As [`Self::pause_transfer`].
-    pub async fn set_transfer_rate(&self, id: u64, down: Option<u64>) -> Result<()> {
-        transfers::limit(&self.inner, id, down).await
+    pub async fn set_transfer_rates(
+        &self,
+        id: u64,
+        up: Option<u64>,
+        down: Option<u64>,
+    ) -> Result<()> {
+        transfers::limit(&self.inner, id, Rates { up, down }).await
     }
 
     /// Says how important a transfer is: what is more important runs first.

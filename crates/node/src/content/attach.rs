@@ -26,7 +26,8 @@ use crate::start::blocking;
 const MAX_PICTURE: u64 = MAX_PICTURE_BYTES as u64;
 /// Files of a folder that are taken in at a time.
 const AT_ONCE: usize = 8;
-/// Pictures that are decoded at a time: each may take [`ayni_picture::MAX_DECODE_BYTES`] of memory.
+/// Pictures that are decoded or stripped at a time: each may take [`ayni_picture::MAX_DECODE_BYTES`] of
+/// memory, beside twice its own size.
 static DECODING: Semaphore = Semaphore::const_new(1);
 
 /// What is to be said of something, and what it consists of.
@@ -173,6 +174,7 @@ async fn file_of_folder(
     if keep || ayni_picture::kind(&start_of(path).await?).is_none() {
         return contents.import(path, how, |_| {}).await;
     }
+    let _one = DECODING.acquire().await.map_err(|_| Error::Closed)?;
     let path = path.to_owned();
     let stripped = blocking(move || strip(&path, &read(&path)?)).await?;
     contents.import_bytes(stripped.into()).await

@@ -215,9 +215,11 @@ pub(crate) async fn restore(inner: &Arc<Inner>) -> Result<()> {
             continue;
         };
         let here = contents.held(wish.root).await?;
+        let parts = inner.store.parts_of(wish.room(), wish.root).await?;
         let listed = transfers::list(inner, id, wish, begun);
         listed.see_held(&here);
-        listed.pace.set(rates.down);
+        listed.note_parts(&parts);
+        listed.set_rates(rates);
     }
     Ok(())
 }

@@ -88,6 +88,8 @@ pub enum TransferState {
     Waiting,
     /// It looks for who has it, and fetches.
     Running,
+    /// All of it is here, and is being written to where it is wanted.
+    Placing,
     /// Someone paused it.
     Paused,
     /// All of it is here, and where it was to be written.
@@ -115,6 +117,7 @@ impl TransferState {
         match self {
             Self::Waiting => "waiting",
             Self::Running => "running",
+            Self::Placing => "placing",
             Self::Paused => "paused",
             Self::Done => "done",
             Self::Failed(..) => "failed",
@@ -148,6 +151,10 @@ pub struct TransferInfo {
     pub peers: usize,
     /// Bytes that came although they were here.
     pub twice: u64,
+    /// Most bytes a second that are given of it while it is fetched; none: no limit but that of all.
+    pub rate_up: Option<u64>,
+    /// Most bytes a second that are fetched of it; none: no limit but that of all.
+    pub rate_down: Option<u64>,
     /// How important it is.
     pub priority: Priority,
     /// Where it was written to, once it is.

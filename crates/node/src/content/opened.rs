@@ -41,9 +41,7 @@ impl Node {
         } else {
             root
         };
-        let entry = fetching.entry(&contents, blob, false).await?;
-        let transfer = (!entry.is_whole()).then(|| fetching.transfer().clone());
-        Ok(ContentReader::new(entry, transfer).pouring(pour))
+        Ok(fetching.reader(&contents, blob).await?.pouring(pour))
     }
 
     /// Finds something that is shared: by its ticket, by its content's id, the start of it (4 digits or
@@ -57,6 +55,13 @@ impl Node {
 }
 
 impl Fetching {
+    /// Returns a reader of a content that comes, once its size is proved.
+    pub(super) async fn reader(mut self, of: &Contents, blob: BlobId) -> Result<ContentReader> {
+        let entry = self.entry(of, blob, false).await?;
+        let transfer = (!entry.is_whole()).then(|| self.transfer().clone());
+        Ok(ContentReader::new(entry, transfer))
+    }
+
     /// Waits until some of a content is here, so that its size is proved; `whole`: until all of it is.
     async fn entry(&mut self, of: &Contents, blob: BlobId, whole: bool) -> Result<Arc<Entry>> {
         loop {

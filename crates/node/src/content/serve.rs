@@ -180,7 +180,8 @@ impl Answer {
         let (_, allowed) = self.allowed(root).await?;
         self.inner.content.noted(root, self.peer, allowed.is_member());
         let urgency = if allowed.is_member() { Urgency::Member } else { Urgency::Stranger };
-        let turn = self.inner.content.uploads.enter(self.peer, urgency).await;
+        let limited = !self.inner.content.transfers.paces_up(root).is_empty();
+        let turn = self.inner.content.uploads.enter(self.peer, (urgency, limited)).await;
         let Some(turn) = turn else { return Err(BUSY) };
         // It may have waited for long.
         let (contents, allowed) = self.allowed(root).await?;
@@ -258,10 +259,12 @@ impl Answer {
 
     async fn piece(&mut self, mut piece: Bytes, lease: &mut Lease) -> Result<(), End> {
         while !piece.is_empty() {
-            let limited = self.inner.content.uploads.pace().is_limited();
+            // What is fetched here meanwhile may have a limit of its own.
+            let own = self.inner.content.transfers.paces_up(lease.root);
+            let limited = !own.is_empty() || self.inner.content.uploads.pace().is_limited();
             let part = piece.split_to(if limited { PACED.min(piece.len()) } else { piece.len() });
             let len = part.len() as u64;
-            lease.turn.pass(len).await;
+            lease.turn.pass(len, &own).await;
             lease.give(len).await?;
             let writing = self.send.write_chunk(part);
             tokio::pin!(writing);

@@ -42,11 +42,16 @@ impl Drop for Admitted {
 }
 
 impl Admitted {
-    /// Waits as long as the limit on all answers says before so many bytes are given. That is not the
-    /// reader's time.
-    pub(super) async fn pass(&self, bytes: u64) {
+    /// Waits as long as these limits, and then the limit on all answers, say before so many bytes are given.
+    /// That is not the reader's time.
+    pub(super) async fn pass(&self, bytes: u64, own: &[Arc<Pacer>]) {
         let begun = Instant::now();
-        if self.door.pace().pass(bytes, || {}).await {
+        let mut waited = false;
+        for pace in own {
+            waited |= pace.pass(bytes, || {}).await;
+        }
+        waited |= self.door.pace().pass(bytes, || {}).await;
+        if waited {
             self.door.uploads().held(self.claim, millis(begun.elapsed()));
         }
     }
@@ -73,10 +78,14 @@ impl Default for Door {
 
 impl Door {
     /// Waits for the turn of a request of this peer; none where there is too much waiting already, or
-    /// where it had to make room for a more urgent one.
-    pub(super) async fn enter(&self, peer: PeerId, urgency: Urgency) -> Option<Admitted> {
+    /// where it had to make room for a more urgent one. `limited`: whether its content has a limit of its own.
+    pub(super) async fn enter(
+        &self,
+        peer: PeerId,
+        (urgency, limited): (Urgency, bool),
+    ) -> Option<Admitted> {
         let now = self.now();
-        let claim = self.uploads().ask(peer, urgency, now)?;
+        let claim = self.uploads().ask(peer, (urgency, limited), now)?;
         // From here on, whoever gives up leaves its place.
         let admitted = Admitted { door: self.clone(), claim };
         loop {
@@ -170,15 +179,15 @@ mod tests {
         let mut served = Vec::new();
         for n in 0..SLOTS {
             let n = u8::try_from(n).expect("few");
-            served.push(door.enter(peer(n), Urgency::Member).await.expect("a slot"));
+            served.push(door.enter(peer(n), (Urgency::Member, false)).await.expect("a slot"));
         }
         let given_up = tokio::spawn({
             let door = door.clone();
-            async move { door.enter(peer(100), Urgency::Member).await.is_some() }
+            async move { door.enter(peer(100), (Urgency::Member, false)).await.is_some() }
         });
         let waiting = tokio::spawn({
             let door = door.clone();
-            async move { door.enter(peer(101), Urgency::Member).await.is_some() }
+            async move { door.enter(peer(101), (Urgency::Member, false)).await.is_some() }
         });
         while door.uploads().len().1 < 2 {
             tokio::task::yield_now().await;

@@ -211,3 +211,59 @@ async fn a_folder_of_another_size_than_its_sender_says_is_not_fetched() {
     homes[1].fetch(room, &good).await;
     Home::stop_all(homes).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_transfer_gives_meanwhile_has_a_limit_of_its_own() {
+    const SLOW: u64 = 100_000;
+    let (mut homes, room) = Home::with_room(3).await;
+    until("all are in touch", async || {
+        let everyone = homes.iter().map(|home| home.node().members(room).expect("lists"));
+        everyone.map(|all| all.iter().filter(|it| it.online).count()).min() == Some(3)
+    })
+    .await;
+    let path = homes[0].file("large.bin", &bytes(8_000_000, 1));
+    let attached = homes[0].attach(room, &path).await;
+    for home in &homes[1..] {
+        home.listed(room, &attached).await;
+    }
+    homes[1].node().set_rate_limits(None, Some(2_000_000)).await.expect("set");
+    let fetch = |home: &Home| {
+        let (node, into) = (home.node().clone(), into(home));
+        async move { node.fetch(room, attached.event, Some(into)).await.expect("begins") }
+    };
+    let part = fetch(&homes[1]).await;
+    until("some of it is there", async || homes[1].node().taken() > 3_000_000).await;
+    // The rest cannot come any more, so that it gives what it has of what it still fetches.
+    homes[0].stop().await;
+    let id = part.info().id;
+    homes[1].node().set_transfer_rates(id, Some(SLOW), None).await.expect("set");
+    let before = homes[1].node().given();
+    let other = fetch(&homes[2]).await;
+    until("some of it came", async || homes[1].node().given() > before + 100_000).await;
+    let (begun, before) = (std::time::Instant::now(), homes[1].node().given());
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let (given, elapsed) = (homes[1].node().given() - before, begun.elapsed());
+    let most = SLOW * 3 / 2 * u64::try_from(elapsed.as_millis()).expect("short") / 1000;
+    assert!(given > 0 && given < most, "{given} bytes in {elapsed:?}");
+    // It is about this content alone, and as long as this one is fetched.
+    let path = homes[1].file("other.bin", &bytes(3_000_000, 2));
+    let quick = homes[1].attach(room, &path).await;
+    let begun = std::time::Instant::now();
+    homes[2].fetch(room, &quick).await;
+    assert!(begun.elapsed().as_secs() < 3_000_000 / SLOW, "what is not limited waited");
+    homes[1].node().set_transfer_rates(id, None, None).await.expect("set");
+    let (has, before) = (part.info().bytes, before + given);
+    until("the rest of that came", async || {
+        homes[1].node().given() - before > has / 2 && other.info().bytes >= has
+    })
+    .await;
+
+    homes[1].node().set_transfer_rates(id, Some(SLOW), Some(7)).await.expect("set");
+    homes[1].stop().await;
+    homes[1].start().await;
+    let kept = homes[1].node().transfer(id).expect("goes on").info();
+    assert_eq!((kept.rate_up, kept.rate_down), (Some(SLOW), Some(7)));
+    homes[1].node().cancel_transfer(id).await.expect("ends");
+    assert!(homes[1].node().set_transfer_rates(id, None, None).await.is_err());
+    Home::stop_all(homes).await;
+}

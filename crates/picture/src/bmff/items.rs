@@ -9,10 +9,10 @@ use crate::read::Fault;
 /// Most pieces of all items: each in four, which no encoder does.
 const MAX_EXTENTS: usize = 4 * MAX_SIBLINGS;
 
-/// Coded pictures, and pictures made of others.
+/// Coded pictures, and pictures made of others. Not JPEG 2000, which has comments of its own.
 const PICTURES: &[&[u8; 4]] = &[
-    b"av01", b"avc1", b"evc1", b"grid", b"hev1", b"hvc1", b"hvt1", b"iden", b"iovl", b"j2k1",
-    b"jpeg", b"lhv1", b"mski", b"sato", b"tmap", b"unci", b"vvc1",
+    b"av01", b"avc1", b"evc1", b"grid", b"hev1", b"hvc1", b"hvt1", b"iden", b"iovl", b"lhv1",
+    b"mski", b"sato", b"tmap", b"unci", b"vvc1",
 ];
 
 const CUT: Fault = Fault::Damaged("its list of items is cut");
@@ -33,6 +33,8 @@ pub(super) struct Item {
 pub(super) enum What {
     /// A picture that has no data of its own.
     Identity,
+    /// A picture that is a JPEG, with all that one can have.
+    Jpeg,
     /// Any other picture.
     Picture,
     /// EXIF.
@@ -41,6 +43,12 @@ pub(super) enum What {
     Text,
     /// An address, or what only its place is known of.
     Other,
+}
+
+impl What {
+    pub(super) fn is_picture(self) -> bool {
+        matches!(self, Self::Identity | Self::Jpeg | Self::Picture)
+    }
 }
 
 /// Reads the items of a `meta` box.
@@ -83,6 +91,7 @@ fn entry_of(bytes: &[u8], entry: &Atom) -> Result<(u32, Item), Fault> {
     let name = start..start + reader.text().len();
     let what = match &kind {
         b"iden" => What::Identity,
+        b"jpeg" => What::Jpeg,
         kind if PICTURES.contains(&kind) => What::Picture,
         b"Exif" => What::Exif,
         b"mime" => What::Text,

@@ -20,6 +20,12 @@ const NEEDED: &[(&[u8; 4], &[&[u8; 4]])] = &[
         ],
     ),
 ];
+/// How the pictures of a track may be coded. A JPEG could have anything, and is found in a track only by
+/// its tables.
+const CODED: &[&[u8; 4]] = &[
+    b"av01", b"avc1", b"avc3", b"evc1", b"hev1", b"hvc1", b"hvt1", b"lhe1", b"lhv1", b"vvc1",
+    b"vvi1",
+];
 /// Boxes of a track's description that say how it is decoded, beside those that properties are as
 /// well.
 const DESCRIBED: &[&[u8; 4]] = &[b"ccst", b"auxi", b"btrt"];
@@ -75,6 +81,10 @@ impl Movie {
         // A version and a number of descriptions.
         let start = list.versioned_range().ok_or(CUT)?.start + 4;
         for description in atoms(bytes, start..list.body.end)? {
+            if !CODED.contains(&&description.name) {
+                let name = String::from_utf8_lossy(&description.name).into_owned();
+                return Err(Fault::Unknown(format!("a track of kind {name}")));
+            }
             let body = description.body;
             let parts = body.start + DESCRIPTION_LEN;
             if parts > body.end {

@@ -13,8 +13,8 @@ use crate::read::{Fault, u32_be};
 const SHOWN: &[&[u8; 4]] = &[
     b"a1lx", b"a1op", b"amve", b"auxC", b"av1C", b"avcC", b"cclv", b"clap", b"clli", b"cmpC",
     b"cmpd", b"colr", b"cpal", b"evcC", b"hvcC", b"icef", b"imir", b"irot", b"iscl", b"ispe",
-    b"j2kH", b"jpgC", b"lhvC", b"lsel", b"mdcv", b"ndwt", b"oinf", b"pasp", b"pixi", b"reve",
-    b"rloc", b"tols", b"uncC", b"vvcC",
+    b"lhvC", b"lsel", b"mdcv", b"ndwt", b"oinf", b"pasp", b"pixi", b"reve", b"rloc", b"tols",
+    b"uncC", b"vvcC",
 ];
 
 const CUT: Fault = Fault::Damaged("its properties are cut");
@@ -84,6 +84,9 @@ fn read_uses(bytes: &[u8], part: &Atom, uses: &mut Vec<Use>) -> Result<(), Fault
 /// by readers; and those of colors.
 pub(super) fn told(bytes: &[u8], meta: &[Atom]) -> Result<(Vec<Atom>, Vec<Atom>), Fault> {
     let properties = Properties::read(bytes, meta)?;
+    if properties.list.iter().any(|atom| atom.name == *b"jpgC") {
+        return Err(Fault::Unknown("a JPEG whose beginning is elsewhere".into()));
+    }
     let uses = properties.uses.iter().filter(|it| it.is_needed);
     let needed: BTreeSet<usize> = uses.map(|it| it.index).collect();
     let list = properties.list.into_iter().enumerate();

@@ -7,8 +7,9 @@ use super::atoms::{Atom, atom, atoms, only};
 use super::items::{Item, What, items};
 use super::movie::Movie;
 use super::properties::told;
-use crate::icc;
+use crate::kind::{PictureKind, kind};
 use crate::read::{Fault, u32_be};
+use crate::{icc, jpeg};
 
 /// Most boxes at the top of a file; pictures have three or four.
 const MAX_TOP: usize = 256;
@@ -77,6 +78,7 @@ pub(crate) fn strip(bytes: &[u8]) -> Result<Vec<u8>, Fault> {
 
     let mut out = bytes.to_vec();
     wipe_data(&mut out, &top, &meta, &items)?;
+    strip_jpegs(&mut out, &items)?;
     let told_meta = meta.iter().filter(|atom| !META.contains(&&atom.name));
     let told = top.told.iter().chain(told_meta).chain(&told_properties).chain(&movie.told);
     for atom in told {
@@ -120,7 +122,7 @@ fn wipe_data(
     let inside = meta.iter().filter(|atom| atom.name == *b"idat");
     let spaces: Vec<Range<usize>> =
         top.data.iter().chain(inside).map(|atom| atom.body.clone()).collect();
-    let is_picture = |item: &&Item| matches!(item.what, What::Picture | What::Identity);
+    let is_picture = |item: &&Item| item.what.is_picture();
     let kept = merged(items.values().filter(is_picture));
     let gone = merged(items.values().filter(|item| !is_picture(item)));
     let within = |range: &Range<usize>| {
@@ -143,6 +145,45 @@ fn wipe_data(
     }
     for item in items.values().filter(|item| !is_picture(item)) {
         empty(out, item);
+    }
+    Ok(())
+}
+
+/// Strips the items that are JPEGs, each in its place: what is left is as long as before, with zeros behind
+/// its end.
+fn strip_jpegs(out: &mut [u8], items: &BTreeMap<u32, Item>) -> Result<(), Fault> {
+    let mut pieces: Vec<(&Range<usize>, bool)> = items
+        .values()
+        .flat_map(|item| item.extents.iter().map(|it| (it, item.what == What::Jpeg)))
+        .collect();
+    pieces.sort_by_key(|(range, _)| range.start);
+    // Where the pieces so far end, and those of JPEGs among them.
+    let (mut end, mut jpeg_end) = (0, 0);
+    for (range, is_jpeg) in pieces {
+        if range.start < jpeg_end || (is_jpeg && range.start < end) {
+            return Err(Fault::Unknown("a JPEG that shares bytes with another item".into()));
+        }
+        end = end.max(range.end);
+        if is_jpeg {
+            jpeg_end = range.end;
+        }
+    }
+    for item in items.values().filter(|item| item.what == What::Jpeg) {
+        let places = || item.extents.iter().cloned().flatten();
+        let bytes: Vec<u8> = places().filter_map(|at| out.get(at).copied()).collect();
+        if kind(&bytes) != Some(PictureKind::Jpeg) {
+            return Err(Fault::Unknown("a JPEG whose beginning is elsewhere".into()));
+        }
+        let (mut stripped, _) = jpeg::strip(&bytes)?;
+        if stripped.len() > bytes.len() {
+            return Err(Fault::Unknown("a JPEG that ends early".into()));
+        }
+        stripped.resize(bytes.len(), 0);
+        for (at, byte) in places().zip(stripped) {
+            if let Some(place) = out.get_mut(at) {
+                *place = byte;
+            }
+        }
     }
     Ok(())
 }

@@ -78,9 +78,9 @@ fn coded(layout: Layout) -> &'static [u8; 4] {
     if layout.kind == PictureKind::Avif { b"av01" } else { b"hvc1" }
 }
 
-fn entries(layout: Layout) -> Vec<u8> {
+fn entries(kind: &[u8; 4]) -> Vec<u8> {
     let entries = [
-        entry(1, coded(layout), b"planted name\0"),
+        entry(1, kind, b"planted name\0"),
         entry(2, b"Exif", b"\0"),
         entry(3, b"mime", b"planted name\0application/rdf+xml\0"),
         entry(4, b"mime", b"\0application/json\0"),
@@ -184,6 +184,11 @@ fn sequence() -> Vec<u8> {
 
 /// Makes a file with EXIF, XMP and texts as items, properties, boxes, and behind the picture.
 pub fn heif(layout: Layout) -> Heif {
+    heif_of(layout, (coded(layout), noise(3000)))
+}
+
+/// Makes a file whose picture is an item of this kind and with this data.
+pub fn heif_of(layout: Layout, (kind, picture): (&[u8; 4], Vec<u8>)) -> Heif {
     let brand = if layout.kind == PictureKind::Avif { b"avif" } else { b"heic" };
     let front = [
         atom(b"ftyp", &[brand, &[0; 4], b"mif1", b"miaf"]),
@@ -194,9 +199,7 @@ pub fn heif(layout: Layout) -> Heif {
     let (mut data, mut inside) = (Vec::new(), Vec::new());
     let mut items = Vec::new();
     for (index, item) in
-        [noise(3000), exif, xmp(), b"{\"planted\":1}".to_vec(), b"planted".to_vec()]
-            .iter()
-            .enumerate()
+        [picture, exif, xmp(), b"{\"planted\":1}".to_vec(), b"planted".to_vec()].iter().enumerate()
     {
         let is_inside = layout.is_inside && index == 1;
         let space = if is_inside { &mut inside } else { &mut data };
@@ -218,7 +221,7 @@ pub fn heif(layout: Layout) -> Heif {
             handler(b"pict"),
             versioned(b"pitm", 0, &[&[0, 1]]),
             places(layout, &items, data_at),
-            entries(layout),
+            entries(kind),
             properties(layout),
             atom(b"idat", &[&inside]),
             atom(b"udta", &[b"planted user data"]),

@@ -276,6 +276,8 @@ impl From<ayni::TransferInfo> for Transfer {
             eta_s: transfer.eta.map(|eta| eta.as_secs()),
             peers: transfer.peers,
             priority: transfer.priority.into(),
+            rate_up: transfer.rate_up,
+            rate_down: transfer.rate_down,
             state,
             error,
             room: transfer.room,
@@ -291,6 +293,7 @@ impl TransferState {
         let state = match state {
             ayni::TransferState::Waiting => Self::Waiting,
             ayni::TransferState::Running => Self::Running,
+            ayni::TransferState::Placing => Self::Placing,
             ayni::TransferState::Paused => Self::Paused,
             ayni::TransferState::Done => Self::Done,
             ayni::TransferState::Failed(kind, message) => {

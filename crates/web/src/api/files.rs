@@ -92,6 +92,8 @@ pub enum TransferState {
     Waiting,
     /// It looks for who has it, and fetches.
     Running,
+    /// All of it is here, and is being written to where it is wanted.
+    Placing,
     /// Someone paused it.
     Paused,
     /// All of it is here, and where it was to be written.
@@ -109,7 +111,7 @@ pub enum TransferState {
 impl TransferState {
     /// Whether it changes by itself.
     pub fn is_active(self) -> bool {
-        matches!(self, Self::Waiting | Self::Running)
+        matches!(self, Self::Waiting | Self::Running | Self::Placing)
     }
 
     /// Whether nothing of it will follow, but for one that was refused: see [`Transfer::is_over`].
@@ -143,6 +145,12 @@ pub struct Transfer {
     /// How important it is.
     #[serde(default)]
     pub priority: Priority,
+    /// Most bytes a second that are given of it while it is fetched; none: no limit but that of all.
+    #[serde(default)]
+    pub rate_up: Option<u64>,
+    /// Most bytes a second that are fetched of it; none: no limit but that of all.
+    #[serde(default)]
+    pub rate_down: Option<u64>,
     /// Why it failed.
     pub error: Option<ErrorDetail>,
     /// The room that it is fetched through.

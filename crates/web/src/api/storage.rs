@@ -65,16 +65,9 @@ pub struct Discard {
     pub blob: String,
 }
 
-/// Body of `POST /api/v1/transfers/{id}/limit`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SetLimit {
-    /// Bytes a second; none: no limit but that of all.
-    pub down: Option<u64>,
-}
-
 /// What all transfers together may give and fetch: the reply of `GET /api/v1/limits`, and the body of its
-/// `PUT`.
+/// `PUT`. The same for one transfer: the body of `POST /api/v1/transfers/{id}/limit`; its own limits count
+/// beside those of all, and what it gives is what others get of its content while it is fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {

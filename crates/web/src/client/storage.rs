@@ -11,10 +11,9 @@ impl Client {
         Ok(())
     }
 
-    /// Limits what a transfer fetches, in bytes a second; none: no limit but that of all.
-    pub async fn set_transfer_limit(&self, id: u64, down: Option<u64>) -> Result<()> {
-        let body = api::SetLimit { down };
-        let _: api::Done = self.post(&["transfers", &id.to_string(), "limit"], &body).await?;
+    /// Limits what a transfer fetches, and what is given of it meanwhile.
+    pub async fn set_transfer_limits(&self, id: u64, limits: &api::Limits) -> Result<()> {
+        let _: api::Done = self.post(&["transfers", &id.to_string(), "limit"], limits).await?;
         Ok(())
     }
 

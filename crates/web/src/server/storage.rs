@@ -22,9 +22,9 @@ pub(super) async fn set_priority(
 pub(super) async fn set_limit(
     State(app): Shared,
     Number(id): Number,
-    JsonBody(body): JsonBody<api::SetLimit, MAX_TEXT_BODY>,
+    JsonBody(body): JsonBody<api::Limits, MAX_TEXT_BODY>,
 ) -> Result<Json<api::Done>> {
-    app.node.set_transfer_rate(id, body.down).await?;
+    app.node.set_transfer_rates(id, body.up, body.down).await?;
     Ok(Json(api::Done {}))
 }
 

@@ -15,12 +15,12 @@ use std::time::Duration;
 use ayni_core::attachment::Attachment;
 use ayni_core::chat::Chat;
 use ayni_core::event::Event as CoreEvent;
-use ayni_core::id::{AccountId, EventId, RoomId};
+use ayni_core::id::{AccountId, BlobId, EventId, RoomId};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use self::queue::{Due, Queue, Tried, Whose};
+use self::queue::{Due, Queue, Then, Tried, Whose};
 use super::model::TransferState;
 use super::transfers::{self, Source, Transfer, Wish};
 use super::{access, again, quota};
@@ -105,7 +105,7 @@ pub(crate) async fn run(inner: Arc<Inner>) {
                     auto.look(&inner, room, Depth::New).await;
                 }
             }
-            Some(ended) = auto.running.join_next() => auto.ended(&inner, ended.ok()),
+            Some(ended) = auto.running.join_next() => auto.ended(&inner, ended.ok()).await,
             () = tokio::time::sleep_until(due), if auto.running.len() < AT_ONCE => {}
             () = tokio::time::sleep_until(through) => auto.look_through(&inner).await,
         }
@@ -138,7 +138,7 @@ struct Auto {
     begun: Instant,
     rooms: BTreeMap<RoomId, Looked>,
     queue: Queue,
-    running: JoinSet<(Whose, Due, Tried)>,
+    running: JoinSet<(Whose, Due, Attempt)>,
 }
 
 impl Auto {
@@ -209,14 +209,19 @@ impl Auto {
             Ok(Some((author, _))) => {
                 let whose = (room.id(), author);
                 if !self.queue.push(whose, Due::new(event.id())) {
-                    let looked = self.rooms.entry(room.id()).or_default();
-                    looked.forgot = true;
-                    looked.stale = true;
+                    self.forget(room.id());
                 }
             }
             Ok(None) => {}
             Err(error) => tracing::warn!("a picture is not fetched: {error}"),
         }
+    }
+
+    /// Notes that a picture of a room is to be found again later.
+    fn forget(&mut self, room: RoomId) {
+        let looked = self.rooms.entry(room).or_default();
+        looked.forgot = true;
+        looked.stale = true;
     }
 
     /// Looks through all rooms whose time it is.
@@ -256,17 +261,36 @@ impl Auto {
             let now = self.now();
             let Some((whose, due)) = self.queue.take(now) else { return };
             let inner = inner.clone();
-            self.running.spawn(async move {
-                let tried = attempt(&inner, whose, due.event).await;
-                (whose, due, tried)
-            });
+            self.running
+                .spawn(async move { (whose, due, attempt(&inner, whose, due.event).await) });
         }
     }
 
-    fn ended(&mut self, inner: &Inner, ended: Option<(Whose, Due, Tried)>) {
-        let Some((whose, due, tried)) = ended else { return };
+    async fn ended(&mut self, inner: &Arc<Inner>, ended: Option<(Whose, Due, Attempt)>) {
+        let Some((whose, due, Attempt { tried, begun })) = ended else { return };
         let (now, jitter) = (self.now(), 0.75 + inner.jitter() / 2.0);
-        self.queue.ended(whose, due, tried, now, jitter);
+        match (self.queue.ended(whose, due, tried, (now, jitter)), begun) {
+            (Then::LetGo, Some(root)) => {
+                if let Err(error) = transfers::give_up_unless_wanted(inner, whose.0, root).await {
+                    tracing::warn!("what is not wanted any more stays: {error}");
+                }
+            }
+            (Then::NoRoom, _) => self.forget(whose.0),
+            _ => {}
+        }
+    }
+}
+
+/// How a try ended, and which content may be noted as wanted by it and did not come.
+#[derive(Debug)]
+struct Attempt {
+    tried: Tried,
+    begun: Option<BlobId>,
+}
+
+impl Attempt {
+    fn new(tried: Tried, begun: Option<BlobId>) -> Self {
+        Self { tried, begun }
     }
 }
 
@@ -315,29 +339,31 @@ async fn has_space(inner: &Arc<Inner>, room: RoomId, bytes: u64) -> Result<bool>
 }
 
 /// Tries to fetch a picture.
-async fn attempt(inner: &Arc<Inner>, (room, _): Whose, event: EventId) -> Tried {
+async fn attempt(inner: &Arc<Inner>, (room, _): Whose, event: EventId) -> Attempt {
     let found = async {
-        let Some(handle) = inner.room(&room) else { return Ok(None) };
+        let Some(handle) = inner.room(&room) else { return Ok((None, None)) };
         match inner.store.event_of(room, event).await? {
-            Some(found) => wanted(inner, &handle, &found).await,
-            None => Ok(None),
+            Some(found) => {
+                let root = root_of(&handle, &found);
+                Ok((wanted(inner, &handle, &found).await?, root))
+            }
+            None => Ok((None, None)),
         }
     };
-    let attachment = match found.await {
-        Ok(Some((_, attachment))) => attachment,
-        Ok(None) => return Tried::Over,
-        Err(error) => {
-            tracing::warn!("a picture is not fetched: {error}");
-            return Tried::NotBegun;
-        }
+    let not_begun = |error| {
+        tracing::warn!("a picture is not fetched: {error}");
+        Tried::NotBegun
+    };
+    let (attachment, root) = match found.await {
+        Ok((Some((_, attachment)), root)) => (attachment, root),
+        // An earlier try may have begun with it.
+        Ok((None, root)) => return Attempt::new(Tried::Over, root),
+        Err(error) => return Attempt::new(not_begun(error), None),
     };
     match has_space(inner, room, attachment.size).await {
         Ok(true) => {}
-        Ok(false) => return Tried::NoSpace,
-        Err(error) => {
-            tracing::warn!("a picture is not fetched: {error}");
-            return Tried::NotBegun;
-        }
+        Ok(false) => return Attempt::new(Tried::NoSpace, root),
+        Err(error) => return Attempt::new(not_begun(error), root),
     }
     let wish = Wish {
         source: Source::Room(room, event),
@@ -351,8 +377,17 @@ async fn attempt(inner: &Arc<Inner>, (room, _): Whose, event: EventId) -> Tried 
     let id = inner.content.next_id();
     let transfer = transfers::start(inner, id, wish);
     let tried = wait(&transfer).await;
+    let came = matches!(transfer.info().state, TransferState::Done);
     transfers::forget(inner, &transfer);
-    tried
+    Attempt::new(tried, root.filter(|_| !came))
+}
+
+/// Returns which content a message names.
+fn root_of(room: &RoomHandle, event: &CoreEvent) -> Option<BlobId> {
+    match room.lock().room.open(event) {
+        Some(Chat::Attachment(attachment, _)) => Some(attachment.blob),
+        _ => None,
+    }
 }
 
 /// Waits for the end of a transfer, or until nothing comes for a while.
@@ -380,5 +415,46 @@ async fn wait(transfer: &Transfer) -> Tried {
             Err(_) if matches!(state, TransferState::Waiting) => return Tried::NotBegun,
             Err(_) => return Tried::Nothing,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Node;
+    use crate::builder::Network;
+    use crate::store::{Hold, Reason, Standing, Write};
+
+    #[tokio::test]
+    async fn what_is_let_go_is_not_wanted_any_more() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let builder = Node::builder().data(folder.path()).network(Network::Loopback).offline(true);
+        let node = builder.start().await.expect("starts");
+        let room = node.create_room("pictures").await.expect("creates").room;
+        let (inner, root) = (&node.inner, BlobId([5; 32]));
+        let hold = Hold {
+            room: Some(room),
+            root,
+            blobs: vec![],
+            bytes: 1 << 40,
+            since_ms: 1,
+            standing: Standing::Wanted,
+            reason: Reason::ByItself,
+            unsaid: false,
+        };
+        inner.store.write(Write::Hold(hold)).await.expect("stored");
+        let mut auto = Auto::new();
+        assert!(auto.queue.push((room, AccountId([1; 32])), Due::new(EventId([2; 32]))));
+        let mut tries = 0;
+        while let Some((whose, due)) = auto.queue.take(u64::MAX) {
+            let kept = inner.store.holding(Some(room), root).await.expect("read");
+            assert!(kept.is_some(), "as long as it is tried");
+            let nothing = Attempt::new(Tried::Nothing, Some(root));
+            auto.ended(inner, Some((whose, due, nothing))).await;
+            tries += 1;
+        }
+        assert!(tries > 1, "{tries} tries");
+        assert!(inner.store.holding(Some(room), root).await.expect("read").is_none());
+        node.shutdown().await;
     }
 }

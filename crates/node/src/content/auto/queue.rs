@@ -56,6 +56,17 @@ pub(super) enum Tried {
     NoSpace,
 }
 
+/// What becomes of a picture after a try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Then {
+    /// It waits for its next try.
+    Waits,
+    /// It would, but too many do: it is to be found again.
+    NoRoom,
+    /// It is not tried any more.
+    LetGo,
+}
+
 #[derive(Debug, Default)]
 struct Author {
     waiting: VecDeque<Due>,
@@ -131,7 +142,13 @@ impl Queue {
     }
 
     /// Hears how a try ended; what is to be tried again waits from now on. `jitter` is from 0.75 to 1.25.
-    pub(super) fn ended(&mut self, whose: Whose, due: Due, how: Tried, now: u64, jitter: f64) {
+    pub(super) fn ended(
+        &mut self,
+        whose: Whose,
+        due: Due,
+        how: Tried,
+        (now, jitter): (u64, f64),
+    ) -> Then {
         let author = self.authors.entry(whose).or_default();
         author.running = author.running.saturating_sub(1);
         match how {
@@ -140,6 +157,7 @@ impl Queue {
             Tried::NotBegun | Tried::NoSpace => {}
         }
         let tried = due.tried + u32::from(how == Tried::Nothing);
+        let mut then = Then::LetGo;
         if how != Tried::Over && tried < MAX_TRIES {
             let rest = match how {
                 Tried::NotBegun => NOT_BEGUN_REST,
@@ -153,7 +171,8 @@ impl Queue {
                 reason = "ten minutes at most"
             )]
             let rest = (rest as f64 * jitter) as u64;
-            self.push(whose, Due { tried, not_before: now + rest, ..due });
+            let waits = self.push(whose, Due { tried, not_before: now + rest, ..due });
+            then = if waits { Then::Waits } else { Then::NoRoom };
         }
         let idle = |author: &Author| author.waiting.is_empty() && author.running == 0;
         if self.authors.get(&whose).is_some_and(idle) {
@@ -167,6 +186,7 @@ impl Queue {
                 self.last_of.remove(&whose.0);
             }
         }
+        then
     }
 
     /// Lets all pictures of a room be tried at once: someone new may have them.
@@ -223,7 +243,7 @@ mod tests {
         let mut queue = Queue::default();
         (0..100).for_each(|n| assert!(queue.push(whose(1, 1), due(n))));
         let (of, tried) = queue.take(0).expect("one");
-        queue.ended(of, tried, Tried::Nothing, 0, 1.0);
+        queue.ended(of, tried, Tried::Nothing, (0, 1.0));
         assert!(queue.take(0).is_some());
         assert!(queue.take(0).is_none(), "one at a time");
         (200..210).for_each(|n| assert!(queue.push(whose(1, 2), due(n))));
@@ -239,8 +259,9 @@ mod tests {
         while let Some(next) = queue.next_due() {
             now = now.max(next);
             let (of, tried) = queue.take(now).expect("due");
-            queue.ended(of, tried, Tried::Nothing, now, 1.0);
+            let then = queue.ended(of, tried, Tried::Nothing, (now, 1.0));
             tries += 1;
+            assert_eq!(then, if tries < MAX_TRIES { Then::Waits } else { Then::LetGo });
         }
         assert_eq!(tries, MAX_TRIES);
         assert!(now > 2 * 3_600_000, "{now} ms");
@@ -248,11 +269,23 @@ mod tests {
     }
 
     #[test]
+    fn what_finds_no_room_for_its_next_try_is_to_be_found_again() {
+        let mut queue = Queue::default();
+        let author = u16::try_from(MAX_OF_AUTHOR).expect("few");
+        (0..author).for_each(|n| assert!(queue.push(whose(1, 1), due(n))));
+        let (of, tried) = queue.take(0).expect("one");
+        assert!(queue.push(whose(1, 1), due(author)));
+        assert_eq!(queue.ended(of, tried, Tried::NotBegun, (0, 1.0)), Then::NoRoom);
+        let (of, tried) = queue.take(0).expect("one");
+        assert_eq!(queue.ended(of, tried, Tried::Over, (0, 1.0)), Then::LetGo);
+    }
+
+    #[test]
     fn someone_new_wakes_a_room() {
         let mut queue = Queue::default();
         queue.push(whose(1, 1), due(1));
         let (of, tried) = queue.take(0).expect("one");
-        queue.ended(of, tried, Tried::Nothing, 0, 1.0);
+        queue.ended(of, tried, Tried::Nothing, (0, 1.0));
         assert_eq!(queue.take(1), None);
         queue.wake(room(2));
         assert_eq!(queue.take(1), None);

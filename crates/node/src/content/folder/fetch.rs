@@ -35,6 +35,7 @@ pub(crate) async fn fetch(
     let size = fetch::fetch(inner, contents, goal, |view| came.see(transfer, view)).await?;
     let parts: Arc<[BlobId]> = parts(contents, root).await?.into();
     let _coming = access::begin_parts(inner, contents, &transfer.wish, &parts).await?;
+    transfer.note_parts(&parts);
     refuse_early(inner, contents, transfer, &parts).await?;
     let mut goal = transfer.goal(inner, root);
     if let Some(claimed) = claimed {

@@ -106,7 +106,13 @@ pub(crate) struct Transfer {
     sources: watch::Sender<BTreeSet<PeerId>>,
     noted: Mutex<Vec<PeerId>>,
     order: watch::Sender<Order>,
-    pub(super) pace: Arc<Pacer>,
+    /// What of it is fetched.
+    pace: Arc<Pacer>,
+    /// What is given of it meanwhile.
+    pace_up: Arc<Pacer>,
+    /// What else belongs to it: of a folder the files, and their names. They are asked for by themselves.
+    parts: Mutex<BTreeSet<BlobId>>,
+    rates: watch::Sender<Rates>,
     priority: watch::Sender<Priority>,
     /// Wakes one that failed.
     again: Notify,
@@ -152,6 +158,8 @@ impl Transfer {
             peers: view.peers,
             twice: view.twice,
             path: lock(&self.placed).clone(),
+            rate_up: self.rates.borrow().up,
+            rate_down: self.rates.borrow().down,
             priority: *self.priority.borrow(),
             state,
         }
@@ -198,7 +206,27 @@ impl Transfer {
         self.set_sources(all);
     }
 
+    /// Notes what a folder consists of.
+    pub(super) fn note_parts(&self, parts: &[BlobId]) {
+        lock(&self.parts).extend(parts);
+    }
+
+    fn consists_of(&self, blob: &BlobId) -> bool {
+        self.wish.root == *blob || lock(&self.parts).contains(blob)
+    }
+
+    /// Limits what is fetched and given of it.
+    pub(super) fn set_rates(&self, rates: Rates) {
+        self.pace.set(rates.down);
+        self.pace_up.set(rates.up);
+        self.rates.send_replace(rates);
+    }
+
     fn set(&self, state: TransferState) {
+        if state.is_over() {
+            // Its limit was for the time that it is fetched: who waits for it waits no longer.
+            self.pace_up.set(None);
+        }
         self.state.send_modify(|now| now.0 = state);
     }
 }
@@ -255,6 +283,13 @@ impl Transfers {
             let gave_up = matches!(state, TransferState::Cancelled | TransferState::Failed(..));
             by_ticket && it.wish.root == root && !gave_up
         })
+    }
+
+    /// Returns what limits how fast a content is given while it is fetched.
+    pub(super) fn paces_up(&self, blob: BlobId) -> Vec<Arc<Pacer>> {
+        let all = lock(&self.all);
+        let of = all.values().filter(|it| it.pace_up.is_limited() && it.consists_of(&blob));
+        of.map(|it| it.pace_up.clone()).collect()
     }
 
     /// Returns what is being fetched, or is about to be.
@@ -369,6 +404,9 @@ pub(super) fn list(inner: &Arc<Inner>, id: u64, wish: Wish, begun: Begun) -> Arc
         noted: Mutex::default(),
         order: watch::Sender::default(),
         pace: Arc::default(),
+        pace_up: Arc::default(),
+        parts: Mutex::default(),
+        rates: watch::Sender::default(),
         priority: watch::Sender::new(begun.priority),
         again: Notify::new(),
         cancel: inner.cancel.child_token(),
@@ -422,15 +460,18 @@ pub(crate) async fn set_priority(inner: &Arc<Inner>, id: u64, priority: Priority
     Ok(())
 }
 
-/// Limits what a transfer fetches.
+/// Limits what a transfer fetches, and what is given of it meanwhile.
 ///
 /// # Errors
 /// As [`pause`].
-pub(crate) async fn limit(inner: &Arc<Inner>, id: u64, down: Option<u64>) -> Result<()> {
+pub(crate) async fn limit(inner: &Arc<Inner>, id: u64, rates: Rates) -> Result<()> {
     let transfer = open(inner, id)?;
-    let rates = Rates { up: None, down };
     inner.store.write(Write::TransferRates { id, rates }).await?;
-    transfer.pace.set(down);
+    transfer.set_rates(rates);
+    if transfer.state.borrow().0.is_over() {
+        transfer.pace_up.set(None); // it ended meanwhile
+    }
+    inner.tell(Event::TransferChanged(id));
     Ok(())
 }
 
@@ -468,6 +509,20 @@ pub(super) async fn end_stored(inner: &Inner, stored: &StoredTransfer) -> Result
     access::give_up(inner, room, stored.root).await?;
     inner.content.note_let_go();
     Ok(())
+}
+
+/// Notes that what nobody asked for is not fetched any more through a room, unless another transfer wants
+/// the same content.
+///
+/// # Errors
+/// A failing disk.
+pub(super) async fn give_up_unless_wanted(inner: &Inner, room: RoomId, root: BlobId) -> Result<()> {
+    let transfers = &inner.content.transfers;
+    let _beginning = transfers.beginning.lock().await;
+    if transfers.roots().contains(&root) {
+        return Ok(());
+    }
+    access::give_up(inner, Some(room), root).await
 }
 
 /// Ends a transfer that was never noted, and forgets it.

@@ -51,6 +51,9 @@ pub(super) async fn run(inner: Arc<Inner>, transfer: Arc<Transfer>) {
         });
         match worked {
             Ok(Ended::Done) => {
+                if transfer.pours {
+                    tell_placing(&inner, &transfer);
+                }
                 transfer.poured().await;
                 return done(&inner, &transfer).await;
             }
@@ -233,6 +236,7 @@ async fn place(inner: &Arc<Inner>, transfer: &Arc<Transfer>, contents: &Contents
         stop: transfer.cancel.clone(),
         ..Placing::of(inner, transfer.id, wanted.existing)
     };
+    tell_placing(inner, transfer);
     let (contents, transfer) = (contents.clone(), transfer.clone());
     let task = inner.tasks.spawn(async move {
         let turn = transfer.placing.clone().lock_owned().await;
@@ -246,6 +250,20 @@ async fn place(inner: &Arc<Inner>, transfer: &Arc<Transfer>, contents: &Contents
         Ok(())
     });
     task.await.map_err(|_| Error::Closed)?
+}
+
+/// Shows that all of it is here. Not of one that was ended just now.
+fn tell_placing(inner: &Inner, transfer: &Transfer) {
+    let told = transfer.state.send_if_modified(|(state, _)| {
+        let runs = matches!(state, TransferState::Running);
+        if runs {
+            *state = TransferState::Placing;
+        }
+        runs
+    });
+    if told {
+        inner.tell(Event::TransferChanged(transfer.id));
+    }
 }
 
 async fn put(
