@@ -500,6 +500,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "what it costs is what is tested")]
     fn hazard_26_reports_of_many_runs_do_not_make_each_block_cost_more() {
         const BLOCKS: u64 = 1_000;
         let mut swarm = Swarm::new(SIZE, &Blocks::from(0..SIZE / 2), 1);

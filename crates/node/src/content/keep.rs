@@ -63,7 +63,7 @@ impl Node {
     pub async fn discard(&self, blob: BlobId) -> Result<()> {
         let inner = &self.inner;
         let kept = inner.store.holding(None, blob).await?;
-        if !kept.is_some_and(|it| it.standing > Standing::Wanted) {
+        if kept.is_none_or(|it| it.standing <= Standing::Wanted) {
             let blob = blob.short();
             return Err(Error::NotFound(format!("{blob} was not fetched by a ticket and kept")));
         }

@@ -221,7 +221,8 @@ async fn missing(inner: &Arc<Inner>, room: &Arc<RoomHandle>) -> Result<Vec<Due>>
                 again::keep(inner, room.id(), due.attachment.blob, size).await?;
             }
         }
-        if !fetched.contains(&due.attachment.blob) && !(whole || held.complete && kept) {
+        let here = whole || held.complete && kept;
+        if !here && !fetched.contains(&due.attachment.blob) {
             missing.push(due);
         }
     }

@@ -382,7 +382,6 @@ pub(super) fn start(inner: &Arc<Inner>, id: u64, wish: Wish) -> Arc<Transfer> {
 
 /// How a transfer stood when the node was stopped, or is begun.
 #[derive(Debug, Clone, Copy, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is true or not of its own")]
 pub(super) struct Begun {
     pub(super) paused: bool,
     pub(super) priority: Priority,

@@ -292,19 +292,14 @@ pub(super) async fn clear(inner: &Arc<Inner>, transfer: &Arc<Transfer>) {
     if transfer.wish.target.is_none() {
         return;
     }
-    match transfer.placing.clone().try_lock_owned() {
-        Ok(turn) => {
-            clear_unplaced(inner, transfer).await;
-            drop(turn);
-        }
-        Err(_) => {
-            let (inner, transfer) = (inner.clone(), transfer.clone());
-            inner.tasks.clone().spawn(async move {
-                let _turn = transfer.placing.lock().await;
-                clear_unplaced(&inner, &transfer).await;
-            });
-        }
+    if let Ok(_turn) = transfer.placing.try_lock() {
+        return clear_unplaced(inner, transfer).await;
     }
+    let (inner, transfer) = (inner.clone(), transfer.clone());
+    inner.tasks.clone().spawn(async move {
+        let _turn = transfer.placing.lock().await;
+        clear_unplaced(&inner, &transfer).await;
+    });
 }
 
 async fn clear_unplaced(inner: &Arc<Inner>, transfer: &Transfer) {
