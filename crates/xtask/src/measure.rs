@@ -18,6 +18,9 @@ const SWARM_SIZE: &[(&str, &str)] = &[
     ("AYNI_PROVIDERS", "8"),
 ];
 
+/// The benchmarks of crate `ayni`.
+const BENCHES: &[&str] = &["latency", "scale", "bulk", "keys", "process", "size", "content"];
+
 /// Runs the process tests at the size that the project promises.
 pub(crate) fn soak(options: &[String]) -> Result<()> {
     let mut kills = 50_u32;
@@ -78,14 +81,13 @@ pub(crate) fn interop(options: &[String]) -> Result<()> {
 pub(crate) fn bench(words: &[String]) -> Result<()> {
     let first = words.iter().position(|word| word.starts_with('-')).unwrap_or(words.len());
     let (names, options) = words.split_at(first);
-    // One of them measures the program itself.
-    run(cargo(&["build", "--release", "-p", "ayni-cli"]))?;
+    // One of them measures the program itself. Of the whole workspace, as everywhere: a crate alone would have
+    // its dependencies built again, with other features.
+    run(cargo(&["build", "--release", "--workspace", "--bin", "ayni"]))?;
     // `--profile release`: the one profile that everything is built with.
-    let mut command = cargo(&["bench", "--profile", "release", "-p", "ayni"]);
-    if names.is_empty() {
-        command.arg("--benches");
-    }
-    for name in names {
+    let mut command = cargo(&["bench", "--profile", "release", "--workspace"]);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for name in if names.is_empty() { BENCHES } else { &names[..] } {
         command.args(["--bench", name]);
     }
     let binary = target_folder().join("release/ayni");
@@ -122,4 +124,19 @@ fn is_no_build_noise(line: &str) -> bool {
     !["Compiling ", "Checking ", "Fresh ", "Downloading ", "Downloaded ", "Blocking "]
         .iter()
         .any(|word| line.starts_with(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_benchmark_is_run() {
+        let manifest = std::fs::read_to_string(crate::shell::root().join("crates/node/Cargo.toml"));
+        let manifest = manifest.expect("the manifest");
+        let named = manifest.split("[[bench]]\nname = \"").skip(1);
+        let named: Vec<&str> = named.filter_map(|rest| rest.split('"').next()).collect();
+        assert_eq!(named.len(), BENCHES.len());
+        assert!(named.iter().all(|name| BENCHES.contains(name)), "{named:?}");
+    }
 }

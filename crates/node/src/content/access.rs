@@ -308,7 +308,11 @@ pub(super) async fn give(
     give_by(&Origin::of(inner, wish), contents, blobs.to_vec()).await
 }
 
-async fn give_by(origin: &Origin, contents: &Contents, blobs: Vec<BlobId>) -> Result<()> {
+async fn give_by(origin: &Origin, contents: &Contents, mut blobs: Vec<BlobId>) -> Result<()> {
+    if origin.room.is_none() {
+        // What a ticket names stays what it is for its user: wanted, and gone when that ends, or kept.
+        blobs.retain(|blob| *blob != origin.root);
+    }
     let whole = contents.whole_by(blobs, origin.via()).await?;
     for blobs in whole.chunks(NOTED_AT_ONCE) {
         origin.give(blobs.to_vec()).await?;

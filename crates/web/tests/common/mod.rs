@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Every route that needs a token, with a body or query that it accepts.
-pub const ROUTES: [(&str, &str, &str); 54] = [
+pub const ROUTES: [(&str, &str, &str); 55] = [
     ("GET", "/api/v1/status", ""),
     ("GET", "/api/v1/doctor", ""),
     ("GET", "/api/v1/id", ""),
@@ -55,6 +55,7 @@ pub const ROUTES: [(&str, &str, &str); 54] = [
     ("PUT", "/api/v1/limits", r#"{"up":1}"#),
     ("GET", "/api/v1/storage", ""),
     ("PUT", "/api/v1/storage/quota", r#"{"bytes":1}"#),
+    ("POST", "/api/v1/storage/discard", r#"{"blob":"0123"}"#),
     ("PUT", "/api/v1/storage/replication", r#"{"agrees":true,"copies":3,"room_bytes":1}"#),
     ("GET", "/api/v1/progress", ""),
     ("GET", "/api/v1/shares", ""),
