@@ -19,12 +19,14 @@ const MIN_PIECE: u64 = 16;
 pub(super) struct Rarity {
     piece: u64,
     counts: BTreeMap<u64, u32>,
+    /// The last block of all.
+    last: u64,
 }
 
 impl Rarity {
     pub(super) fn new(size: u64) -> Self {
         let piece = size.div_ceil(MAX_PIECES).next_power_of_two().max(MIN_PIECE);
-        Self { piece, counts: BTreeMap::new() }
+        Self { piece, counts: BTreeMap::new(), last: size.saturating_sub(1) }
     }
 
     /// Counts again.
@@ -45,9 +47,21 @@ impl Rarity {
         self.counts.get(&piece).copied().unwrap_or(0)
     }
 
-    /// Picks up to `limit` blocks of `free`: a rarest piece at random, and what follows it as long as
-    /// that is as rare.
+    /// Picks up to `limit` blocks of `free`: the last one of all first, for who has it can begin anyone's
+    /// fetch, since it proves the size; and a rarest piece at random, with what follows it as long as that is
+    /// as rare.
     pub(super) fn pick(&self, free: &Blocks, limit: u64, rng: &mut impl Rng) -> Blocks {
+        if !free.contains(&self.last) {
+            return self.rarest(free, limit, rng);
+        }
+        let last = Blocks::from(self.last..self.last + 1);
+        let mut rest = free.clone();
+        rest.difference_with(&last);
+        // One more than asked for: what follows is not broken up for it.
+        last | self.rarest(&rest, limit, rng)
+    }
+
+    fn rarest(&self, free: &Blocks, limit: u64, rng: &mut impl Rng) -> Blocks {
         let (mut rarest, mut start, mut ties) = (u32::MAX, None, 0u64);
         for piece in pieces(free, self.piece) {
             let count = self.of(piece);

@@ -128,12 +128,11 @@ impl Asked {
         });
         let rooms: Vec<RoomId> =
             rooms.into_iter().filter(|room| is_member(inner, room, peer)).collect();
-        let by_ticket = self.rows.iter().filter(|(room, _, given)| room.is_none() && *given);
-        let mut roots = by_ticket.map(|(_, root, _)| *root).chain(match self.via {
-            Some(Via::Ticket(root)) => Some(root),
-            _ => None,
-        });
-        let shared = self.shared || roots.any(|root| inner.content.transfers.is_getting(root));
+        let got = match self.via {
+            Some(Via::Ticket(root)) => inner.content.transfers.is_getting(root),
+            _ => false,
+        };
+        let shared = self.shared || got;
         (shared || !rooms.is_empty()).then_some(Allowed { rooms, shared })
     }
 
@@ -165,7 +164,7 @@ pub(super) async fn is_given(
 ) -> Result<bool> {
     let parts = inner.store.parts_of(Some(room), root).await?;
     let all: Vec<BlobId> = std::iter::once(root).chain(parts).collect();
-    let given = inner.store.given_among(Some(room), root, all.clone()).await?;
+    let given = inner.store.given_among(room, root, all.clone()).await?;
     let given: BTreeSet<BlobId> = given.into_iter().collect();
     let by = contents.came_by(all.clone()).await?;
     let mut each = all.iter().zip(by);
@@ -194,12 +193,11 @@ pub(super) async fn children(
     if allowed.shared {
         may.extend(inner.store.shared_among(root, ids.clone()).await.unwrap_or_default());
         if inner.content.transfers.is_getting(root) {
-            may.extend(inner.store.given_among(None, root, ids.clone()).await.unwrap_or_default());
             vias.insert(Via::Ticket(root));
         }
     }
     for room in &allowed.rooms {
-        let given = inner.store.given_among(Some(*room), root, ids.clone()).await;
+        let given = inner.store.given_among(*room, root, ids.clone()).await;
         may.extend(given.unwrap_or_default());
         vias.insert(Via::Room(*room));
     }
@@ -224,13 +222,16 @@ impl Origin {
         Self { store: inner.store.clone(), room: wish.room(), root: wish.root }
     }
 
-    /// Writes down that these came whole by it, each in one answer: they are given from now on, whatever
-    /// becomes of the fetch. Durable when it returns.
+    /// Writes down that these came whole by it, each in one answer: a room's members may have them from now on,
+    /// whatever becomes of the fetch. Durable when it returns. Returns what is still to be noted with their
+    /// bytes: by which ticket they came.
     ///
     /// # Errors
     /// A failing disk.
-    pub(super) async fn give(&self, blobs: Vec<BlobId>) -> Result<()> {
-        self.store.write(Write::Given { room: self.room, root: self.root, blobs }).await
+    pub(super) async fn give(&self, blobs: Vec<BlobId>) -> Result<Option<Via>> {
+        let Some(room) = self.room else { return Ok(Some(self.via())) };
+        self.store.write(Write::Given { room, root: self.root, blobs }).await?;
+        Ok(None)
     }
 
     fn via(&self) -> Via {
@@ -305,14 +306,13 @@ pub(super) async fn give(
     wish: &Wish,
     blobs: &[BlobId],
 ) -> Result<()> {
+    if wish.room().is_none() {
+        return Ok(()); // as long as it is wanted, and a while after, what is noted with its bytes gives it
+    }
     give_by(&Origin::of(inner, wish), contents, blobs.to_vec()).await
 }
 
-async fn give_by(origin: &Origin, contents: &Contents, mut blobs: Vec<BlobId>) -> Result<()> {
-    if origin.room.is_none() {
-        // What a ticket names stays what it is for its user: wanted, and gone when that ends, or kept.
-        blobs.retain(|blob| *blob != origin.root);
-    }
+async fn give_by(origin: &Origin, contents: &Contents, blobs: Vec<BlobId>) -> Result<()> {
     let whole = contents.whole_by(blobs, origin.via()).await?;
     for blobs in whole.chunks(NOTED_AT_ONCE) {
         origin.give(blobs.to_vec()).await?;

@@ -88,7 +88,7 @@ pub(super) async fn fetch(inner: &Arc<Inner>, transfer: &Transfer) -> Result<()>
         Discarded { inner: inner.clone(), contents: contents.clone(), root: wish.root };
     let goal = Goal { claimed: wish.claimed, ..transfer.goal(inner, wish.root) };
     fetch::fetch(inner, &contents, goal, |view| transfer.see(view)).await?;
-    Origin::of(inner, wish).give(vec![wish.root]).await
+    Origin::of(inner, wish).give(vec![wish.root]).await.map(drop)
 }
 
 /// Deletes what came, whatever came of it.

@@ -263,8 +263,8 @@ impl<F: FnMut(u64) + Send> Answer<'_, F> {
         self.small.taking = Some(tokio::spawn(async move {
             let laid = contents.lay_out(whole).await?;
             // Before they have their names: who is killed in between has what came given to nobody else.
-            origin.give(laid.blobs()).await?;
-            contents.take_in(laid).await
+            let via = origin.give(laid.blobs()).await?;
+            contents.take_in(laid, via).await
         }));
         self.bytes += std::mem::take(&mut self.small.bytes);
         (self.came)(self.bytes);

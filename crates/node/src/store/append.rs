@@ -70,7 +70,7 @@ pub(super) fn apply(db: &Connection, known: &mut Known, write: &Write) -> Result
             let room = hold.room.map(|room| room_row(db, known, &room)).transpose()?;
             holdings::hold(db, room, hold)
         }
-        Write::Given { room, root, blobs } => holdings::give(db, room.as_ref(), root, blobs),
+        Write::Given { room, root, blobs } => holdings::give(db, room, root, blobs),
         Write::Kept { room, root } => holdings::keep(db, room.as_ref(), root),
         Write::Release { room, root } => holdings::release(db, room.as_ref(), root),
         Write::GiveUp { room, root } => holdings::give_up(db, room.as_ref(), root),

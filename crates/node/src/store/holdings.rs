@@ -96,11 +96,10 @@ impl Store {
         self.0.pool.read(move |db| reasons(db, &blob)).await
     }
 
-    /// Returns those of some contents that are given under a root, itself perhaps among them, in a room or
-    /// to those who get it by the same ticket.
+    /// Returns those of some contents that are given in a room under a root, itself perhaps among them.
     pub(crate) async fn given_among(
         &self,
-        room: Option<RoomId>,
+        room: RoomId,
         root: BlobId,
         blobs: Vec<BlobId>,
     ) -> error::Result<Vec<BlobId>> {
@@ -192,12 +191,7 @@ pub(super) fn hold(db: &Connection, room: Option<i64>, hold: &Hold) -> Result<()
 }
 
 /// Carries out [`super::Write::Given`].
-pub(super) fn give(
-    db: &Connection,
-    room: Option<&RoomId>,
-    root: &BlobId,
-    blobs: &[BlobId],
-) -> Result<()> {
+pub(super) fn give(db: &Connection, room: &RoomId, root: &BlobId, blobs: &[BlobId]) -> Result<()> {
     // None: it was released meanwhile.
     let Some((holding, _)) = row_of(db, room, root)? else { return Ok(()) };
     let mut update =
@@ -326,11 +320,11 @@ fn reasons(db: &Connection, blob: &BlobId) -> Result<Vec<(Option<RoomId>, BlobId
 
 fn given_among(
     db: &Connection,
-    room: Option<RoomId>,
+    room: RoomId,
     root: &BlobId,
     blobs: Vec<BlobId>,
 ) -> Result<Vec<BlobId>> {
-    let Some((holding, standing)) = row_of(db, room.as_ref(), root)? else { return Ok(vec![]) };
+    let Some((holding, standing)) = row_of(db, &room, root)? else { return Ok(vec![]) };
     let root_is = standing == standing_number(Standing::Given);
     let mut select =
         db.prepare_cached("SELECT 1 FROM held WHERE blob = ?1 AND holding = ?2 AND given")?;
@@ -354,11 +348,11 @@ pub(super) fn those(
     Ok(those.collect::<rusqlite::Result<_>>()?)
 }
 
-/// Returns the row of what is held for a room, or for none, with the number of its standing.
-fn row_of(db: &Connection, room: Option<&RoomId>, root: &BlobId) -> Result<Option<(i64, i64)>> {
+/// Returns the row of what is held for a room, with the number of its standing.
+fn row_of(db: &Connection, room: &RoomId, root: &BlobId) -> Result<Option<(i64, i64)>> {
     let sql = format!("SELECT id, standing FROM holdings WHERE {ONE}");
     let mut select = db.prepare_cached(&sql)?;
-    let asked = params![room.map(|room| room.0), root.0];
+    let asked = params![room.0, root.0];
     Ok(select.query_row(asked, |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
 }
 

@@ -80,8 +80,8 @@ pub(crate) enum Write {
     /// Keeps something for a room, or for this node's user alone.
     Hold(Hold),
     /// These contents under a root, itself perhaps among them, came whole through the room: its members may
-    /// have them; without a room, who gets the same by a ticket. Leaves alone what is not held there.
-    Given { room: Option<RoomId>, root: BlobId, blobs: Vec<BlobId> },
+    /// have them. Leaves alone what is not held there.
+    Given { room: RoomId, root: BlobId, blobs: Vec<BlobId> },
     /// It is here now, whoever gave it.
     Kept { room: Option<RoomId>, root: BlobId },
     /// It is not kept for that room any more, or for this node's user alone.

@@ -416,12 +416,14 @@ impl Contents {
         .await
     }
 
-    /// Gives contents that were laid out their names, but for those that are here by now.
+    /// Gives contents that were laid out their names, but for those that are here by now. Notes by what they
+    /// came, where that is not written down.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub(crate) async fn take_in(&self, laid: LaidOut) -> Result<()> {
-        self.work(move |inner| laid.0.into_iter().try_for_each(|ready| inner.take_in(ready))).await
+    pub(crate) async fn take_in(&self, laid: LaidOut, via: Option<Via>) -> Result<()> {
+        self.work(move |inner| laid.0.into_iter().try_for_each(|ready| inner.take_in(ready, via)))
+            .await
     }
 
     /// Writes what was verified of a content. Blocking.
@@ -605,17 +607,21 @@ impl Inner {
     }
 
     /// The same for one that was verified, unless all of it is here by now.
-    fn take_in(&self, ready: import::Ready) -> io::Result<()> {
-        let slot = self.open.slot(ready.blob);
+    fn take_in(&self, ready: import::Ready, via: Option<Via>) -> io::Result<()> {
+        let (blob, size) = (ready.blob, ready.size);
+        let slot = self.open.slot(blob);
         let mut state = slot.lock();
-        if self.entry_in(&mut state, ready.blob)?.is_some_and(|entry| entry.is_whole()) {
+        if self.entry_in(&mut state, blob)?.is_some_and(|entry| entry.is_whole()) {
             return Ok(());
         }
         let nothing = state.known == Some(Known::Absent);
         state.abandon();
-        let size = ready.size;
         import::keep(&self.files, ready, import::Before { here: false, nothing })?;
-        state.known = Some(Known::Whole { size, via: None });
+        if let Some(via) = via {
+            // Killed in between, it is given to nobody because of that.
+            Have::create(&self.files.path(blob, Kind::Via), size, via)?;
+        }
+        state.known = Some(Known::Whole { size, via });
         Ok(())
     }
 

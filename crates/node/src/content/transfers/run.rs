@@ -330,13 +330,16 @@ pub(super) async fn clear_target(inner: &Inner, (id, target): (u64, &Target), fi
 /// Keeps the list of those who may have what is fetched.
 async fn look_for_sources(inner: &Arc<Inner>, transfer: &Transfer) -> Infallible {
     let (mut others, mut asked): (Vec<PeerId>, Option<Instant>) = (vec![], None);
+    // Soon again at first: many may begin at the same time, and know nothing of each other yet.
+    let mut pause = LOOK;
     loop {
         let mut found: BTreeSet<PeerId> = lock(&transfer.noted).iter().copied().collect();
         match &transfer.wish.source {
             Source::Ticket(peer, _) => {
                 found.insert(*peer);
                 found.extend(&others);
-                if asked.is_none_or(|at| at.elapsed() > ASK_FETCHERS) {
+                if asked.is_none_or(|at| at.elapsed() >= pause) {
+                    pause = if asked.is_none() { pause } else { (2 * pause).min(ASK_FETCHERS) };
                     asked = Some(Instant::now());
                     transfer.add_sources(&found);
                     let root = transfer.wish.root;

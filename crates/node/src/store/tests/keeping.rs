@@ -359,8 +359,8 @@ async fn hazard_17_what_is_only_wanted_opens_nothing() {
         wanted(Some(ROOM), 1, &[2, 3]),
         wanted(None, 1, &[2, 4]),
         wanted(Some(OTHER), 5, &[]),
-        Write::Given { room: Some(ROOM), root: blob(1), blobs: vec![blob(3), blob(9)] },
-        Write::Given { room: Some(OTHER), root: blob(1), blobs: vec![blob(1), blob(2)] },
+        Write::Given { room: ROOM, root: blob(1), blobs: vec![blob(3), blob(9)] },
+        Write::Given { room: OTHER, root: blob(1), blobs: vec![blob(1), blob(2)] },
         Write::Kept { room: Some(OTHER), root: blob(5) },
     ] {
         store.write(write).await.expect("stored");
@@ -368,12 +368,12 @@ async fn hazard_17_what_is_only_wanted_opens_nothing() {
     for (n, rooms) in [(1, vec![]), (2, vec![]), (3, vec![ROOM]), (4, vec![]), (5, vec![])] {
         assert_eq!(rooms_of(&store, n).await, rooms, "{n}");
     }
-    let given = store.given_among(Some(ROOM), blob(1), [1, 2, 3, 4].map(blob).to_vec()).await;
+    let given = store.given_among(ROOM, blob(1), [1, 2, 3, 4].map(blob).to_vec()).await;
     assert_eq!(given.expect("reads"), [blob(3)]);
     let mut kept = store.kept().await.expect("reads");
     kept.sort_unstable();
     assert_eq!(kept, [1, 2, 3, 4, 5].map(blob), "all of it is kept all the same");
-    let all = Write::Given { room: Some(ROOM), root: blob(1), blobs: vec![blob(1), blob(2)] };
+    let all = Write::Given { room: ROOM, root: blob(1), blobs: vec![blob(1), blob(2)] };
     store.write(all).await.expect("stored");
     assert_eq!(rooms_of(&store, 1).await, [ROOM]);
     // What is wanted again stays given.
