@@ -1,5 +1,7 @@
 //! The ways that a file can go, and one transfer on each.
 
+use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -107,11 +109,22 @@ pub(crate) fn go(way: Way, path: &Path) -> Result<(Taken, [TempDir; 2])> {
     Ok((taken, [from, to]))
 }
 
+/// Brings what lies in a folder to the disk. Who works there may take files away meanwhile.
 fn sync_all(folder: &Path) -> Result<()> {
+    let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
     for entry in walkdir::WalkDir::new(folder) {
-        let entry = entry?;
-        if entry.file_type().is_file() {
-            std::fs::File::open(entry.path())?.sync_all()?;
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) if error.io_error().is_some_and(gone) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        if !entry.file_type().is_file() {
+            continue;
+        }
+        match File::open(entry.path()) {
+            Ok(file) => file.sync_all()?,
+            Err(error) if gone(&error) => {}
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(())

@@ -656,8 +656,20 @@ impl Inner {
         Ok(found)
     }
 
-    /// Looks for a content; returns also where it lies outside of the store, or lay.
+    /// Looks for a content; returns also where it lies outside of the store, or lay. One that lacks nothing
+    /// but its name, as after an end in that moment, has it then.
     fn find(&self, blob: BlobId) -> io::Result<(Option<Entry>, Option<Link>)> {
+        let (found, link) = self.look(blob)?;
+        match &found {
+            Some(entry) if !entry.is_finished() && entry.is_whole() => {
+                entry.finish(&self.files)?;
+                self.look(blob)
+            }
+            _ => Ok((found, link)),
+        }
+    }
+
+    fn look(&self, blob: BlobId) -> io::Result<(Option<Entry>, Option<Link>)> {
         let with_tree = |size| -> io::Result<Option<Option<std::fs::File>>> {
             if block_count(size) <= 1 {
                 return Ok(Some(None));
@@ -755,6 +767,11 @@ impl Inner {
         };
         let (blocks, size) = (entry.blocks(), Some(entry.size));
         let complete = blocks == Blocks::from(0..block_count(entry.size));
+        if complete {
+            // Whoever wrote its last block does the same, and may have failed.
+            entry.finish(&self.files)?;
+            lock(&self.unsettled).remove(&blob);
+        }
         Ok(Held { size, blocks, complete, changed: false })
     }
 

@@ -116,6 +116,36 @@ async fn an_unfinished_content_is_filled_in_any_order_and_survives_any_end() {
     assert_eq!(left, [&Kind::Data, &Kind::Tree]);
 }
 
+/// The last block is on the disk, and the name of the whole is not: a kill may come in between, or a failure.
+#[tokio::test]
+async fn what_lacks_only_its_name_has_it_when_it_is_looked_for() {
+    for (size, killed) in [(1_000_001, true), (1_000_001, false), (1001, true), (1001, false)] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let content = bytes(size);
+        let blob = BlobId(*bao_tree::blake3::hash(&content).as_bytes());
+        let mut store = store(folder.path()).await;
+        let via = Via::Ticket(blob);
+        let coming = store.fetching(vec![blob], via).await.expect("noted");
+        let all = ChunkRanges::all();
+        let (size, items) = decoded(blob, &expected(&content, &all), &all);
+        let entry = store.begin(blob, size).await.expect("begun");
+        assert!(entry.write(&items).expect("written"), "nothing lacks");
+        assert!(store.0.files.path(blob, Kind::Part).exists(), "it has no name yet");
+        drop((coming, entry));
+        if killed {
+            store = Contents::open(folder.path().join("content")).await.expect("opens");
+        } else {
+            assert!(store.held(blob).await.expect("reads").complete);
+        }
+        let target = folder.path().join("out");
+        store.export(blob, &target, |_| {}).await.expect("written");
+        assert!(std::fs::read(&target).expect("reads") == content);
+        assert!(store.0.files.path(blob, Kind::Data).exists());
+        assert!(!store.0.files.path(blob, Kind::Part).exists());
+        assert_eq!(store.whole_by(vec![blob], via).await.expect("reads"), [blob]);
+    }
+}
+
 #[tokio::test]
 async fn after_a_crash_of_the_machine_what_the_hashes_prove_is_here() {
     let folder = tempfile::tempdir().expect("a folder");
