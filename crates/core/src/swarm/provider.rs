@@ -163,10 +163,31 @@ impl Provider {
         }
     }
 
-    /// Returns how many blocks the next request is to have.
+    /// Returns how many blocks the next request is to have. As long as its speed is unknown, as many as it
+    /// brought so far: that took less time than a sample.
     pub(super) fn range(&self, now: Millis) -> u64 {
-        self.rate(now).map_or(FIRST_RANGE, |rate| {
+        self.rate(now).map_or(self.brought.clamp(FIRST_RANGE, MAX_RANGE), |rate| {
             (rate.saturating_mul(RANGE_MS) / (1000 * BLOCK_BYTES)).clamp(MIN_RANGE, MAX_RANGE)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_grow_until_the_speed_is_known() {
+        let mut fast = Provider::new(Blocks::from(0..10_000), 0);
+        let mut asked = Vec::new();
+        for now in 0..9 {
+            asked.push(fast.range(now));
+            fast.brings(fast.range(now), now);
+        }
+        assert_eq!(asked, [16, 16, 32, 64, 128, 256, 512, MAX_RANGE, MAX_RANGE]);
+        // As much as a slow one brings in the time that a request is meant to take.
+        let mut slow = Provider::new(Blocks::from(0..10_000), 0);
+        slow.brings(4, 800);
+        assert_eq!(slow.range(801), 4 * RANGE_MS / 800);
     }
 }

@@ -42,8 +42,8 @@ const LATE: Duration = Duration::from_millis(500);
 const WAITING_KIB: usize = 32 * 1024;
 /// Largest content: beyond any disk, and far from where sizes could overflow.
 pub(super) const MAX_CONTENT: u64 = 1 << 50;
-/// Small contents that are taken in at a time.
-const SMALL: usize = 64;
+/// Small contents that are taken in at a time, in number and bytes, at most: each time costs a commit.
+const SMALL: (usize, usize) = (256, 1024 * 1024);
 /// How often it is said that a request waits because of us.
 const WAITS: Duration = Duration::from_millis(500);
 
@@ -85,8 +85,16 @@ impl Default for Bounds {
 impl Bounds {
     /// Returns how many bytes an answer gathers before it hands them over.
     fn batch(&self) -> usize {
-        let running = self.running.load(Ordering::Relaxed).max(1);
-        (GATHERED / running).clamp(BATCH.1, BATCH.0)
+        self.share().clamp(BATCH.1, BATCH.0)
+    }
+
+    /// The same of small contents.
+    fn batch_of_small(&self) -> usize {
+        self.share().clamp(BATCH.1, SMALL.1)
+    }
+
+    fn share(&self) -> usize {
+        GATHERED / self.running.load(Ordering::Relaxed).max(1)
     }
 }
 
@@ -261,10 +269,10 @@ impl<F: FnMut(u64) + Send> Answer<'_, F> {
         settled(self.small.taking.take()).await?;
         let (contents, origin) = (self.way.contents.clone(), self.way.origin.clone());
         self.small.taking = Some(tokio::spawn(async move {
-            let laid = contents.lay_out(whole).await?;
-            // Before they have their names: who is killed in between has what came given to nobody else.
-            let via = origin.give(laid.blobs()).await?;
-            contents.take_in(laid, via).await
+            let small = contents.whole(whole)?;
+            // Before they are here: who is killed in between has what came given to nobody else.
+            let via = origin.give(small.blobs()).await?;
+            contents.take_in(small, via).await
         }));
         self.bytes += std::mem::take(&mut self.small.bytes);
         (self.came)(self.bytes);
@@ -345,7 +353,8 @@ impl<F: FnMut(u64) + Send> Answer<'_, F> {
         self.small.bytes += batch.bytes as u64;
         self.small.whole.push((blob, size, batch.items));
         let bytes = usize::try_from(self.small.bytes).unwrap_or(usize::MAX);
-        let enough = bytes >= self.way.line.bounds.batch() || self.small.whole.len() >= SMALL;
+        let most = self.way.line.bounds.batch_of_small();
+        let enough = bytes >= most || self.small.whole.len() >= SMALL.0;
         if enough || self.small.since.elapsed() > LATE {
             self.take_in().await?;
         }

@@ -61,6 +61,26 @@ async fn hazard_17_a_member_that_was_removed_gets_nothing_more() {
     Home::stop_all(homes).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn hazard_17_a_member_that_is_removed_while_it_fetches_gets_no_more() {
+    const RATE: u64 = 1_000_000;
+    let (homes, room) = Home::with_room(2).await;
+    let (ana, eve) = (&homes[0], &homes[1]);
+    let attached = ana.attach(room, &ana.file("film.bin", &bytes(40_000_000, 5))).await;
+    eve.listed(room, &attached).await;
+    ana.node().set_rate_limits(Some(RATE), None).await.expect("set");
+    let target = Target { path: eve.downloads(), existing: Existing::Refuse };
+    let _fetching = eve.node().fetch(room, attached.event, Some(target)).await.expect("begins");
+    until("some of it came", async || ana.node().given() > RATE / 2).await;
+    ana.node().remove_member(room, eve.node().identity().account).await.expect("removes");
+    // It is asked again after a second whether she may have what she reads.
+    let given = ana.node().given();
+    tokio::time::sleep(TRIES).await;
+    let more = ana.node().given() - given;
+    assert!(more < 2 * RATE, "{more} bytes were given afterwards");
+    Home::stop_all(homes).await;
+}
+
 /// Ana and Ben share a room; Ben and Eve share another one.
 async fn ana_ben_and_eve() -> ([Home; 3], RoomId, RoomId) {
     let (homes, room) = Home::with_room(2).await;

@@ -269,3 +269,37 @@ async fn what_a_transfer_gives_meanwhile_has_a_limit_of_its_own() {
     assert!(homes[1].node().set_transfer_rates(id, None, None).await.is_err());
     Home::stop_all(homes).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_files_of_a_folder_share_the_limit_of_their_transfer() {
+    const SLOW: u64 = 100_000;
+    let (mut homes, room) = Home::with_room(3).await;
+    for n in 0..20 {
+        homes[0].file(&format!("many/{n}.bin"), &bytes(500_000, n + 1));
+    }
+    let folder = homes[0].folder.path().join("own/many");
+    let attached = homes[0].attach(room, &folder).await;
+    for home in &homes[1..] {
+        home.listed(room, &attached).await;
+    }
+    homes[1].node().set_rate_limits(None, Some(2_000_000)).await.expect("set");
+    let part = homes[1].node().fetch(room, attached.event, Some(into(&homes[1]))).await;
+    let part = part.expect("begins");
+    until("some of it is there", async || homes[1].node().taken() > 4_000_000).await;
+    // The rest cannot come any more, so that it gives what it has of what it still fetches.
+    homes[0].stop().await;
+    let id = part.info().id;
+    homes[1].node().set_transfer_rates(id, Some(SLOW), None).await.expect("set");
+    let before = homes[1].node().given();
+    let _other = homes[2].node().fetch(room, attached.event, Some(into(&homes[2]))).await;
+    until("some of it came", async || homes[1].node().given() > before + 150_000).await;
+    let (begun, before) = (std::time::Instant::now(), homes[1].node().given());
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let (given, elapsed) = (homes[1].node().given() - before, begun.elapsed());
+    let most = SLOW * 3 / 2 * u64::try_from(elapsed.as_millis()).expect("short") / 1000;
+    assert!(given > 0 && given < most, "{given} bytes in {elapsed:?}");
+    homes[1].node().set_transfer_rates(id, None, None).await.expect("set");
+    let before = before + given;
+    until("what is there came", async || homes[1].node().given() > before + 1_000_000).await;
+    Home::stop_all(homes).await;
+}

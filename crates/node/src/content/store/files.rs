@@ -5,9 +5,11 @@
 //! the root, in pre-order; and `via`, what `have` was, where it is still to be written down by what all of it
 //! came. What is written first has another name, below `new`, and is renamed.
 
+use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::UNIX_EPOCH;
 
 use ayni_core::id::BlobId;
@@ -45,14 +47,23 @@ impl Kind {
     }
 }
 
+/// Folders that contents lie in, by the first byte of their names.
+const SHELVES: usize = 256;
+
 /// The folder of the store.
 #[derive(Debug, Clone)]
-pub(super) struct Files(PathBuf);
+pub(super) struct Files {
+    folder: PathBuf,
+    /// Which names may be there, of each shelf that was looked into; some bytes a name. Nothing else writes
+    /// here: so the many files of a folder that comes are not looked for one by one.
+    names: Arc<[Mutex<Option<HashSet<u32>>>]>,
+}
 
 impl Files {
     /// Makes the folder where it is missing, and deletes what was not finished.
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
-        let files = Self(folder.to_owned());
+        let names = (0..SHELVES).map(|_| Mutex::default()).collect();
+        let files = Self { folder: folder.to_owned(), names };
         match std::fs::remove_dir_all(files.new_folder()) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -67,11 +78,11 @@ impl Files {
     }
 
     pub(super) fn folder(&self) -> &Path {
-        &self.0
+        &self.folder
     }
 
     fn new_folder(&self) -> PathBuf {
-        self.0.join("new")
+        self.folder.join("new")
     }
 
     /// Returns a file that is not yet of any content. It is deleted where it is not kept.
@@ -81,19 +92,75 @@ impl Files {
 
     /// Returns where a file of a content lies.
     pub(super) fn path(&self, blob: BlobId, kind: Kind) -> PathBuf {
-        let hex = HEXLOWER.encode(&blob.0);
-        let shelf = hex.get(..2).unwrap_or_default().to_owned();
-        self.0.join(shelf).join(format!("{hex}.{}", kind.name()))
+        self.shelf(blob).join(format!("{}.{}", HEXLOWER.encode(&blob.0), kind.name()))
+    }
+
+    /// Returns the folder in which a content's files lie.
+    fn shelf(&self, blob: BlobId) -> PathBuf {
+        self.folder.join(HEXLOWER.encode(blob.0.first_chunk::<1>().unwrap_or(&[0])))
+    }
+
+    /// Whether there may be files of a content: if not, there are none.
+    pub(super) fn may_have(&self, blob: BlobId) -> io::Result<bool> {
+        self.with_names(blob, |names, name| names.contains(&name))
+    }
+
+    /// Notes that files of a content are about to be made.
+    pub(super) fn note(&self, blob: BlobId) -> io::Result<()> {
+        self.with_names(blob, |names, name| names.insert(name)).map(drop)
+    }
+
+    /// Looks into the names of a content's shelf, of which one may be this content's.
+    fn with_names<T>(
+        &self,
+        blob: BlobId,
+        look: impl FnOnce(&mut HashSet<u32>, u32) -> T,
+    ) -> io::Result<T> {
+        let [shelf, a, b, c, d, ..] = blob.0;
+        let name = u32::from_be_bytes([a, b, c, d]);
+        let Some(names) = self.names.get(usize::from(shelf)) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        // Nobody makes a file there while the shelf is read: who does notes it first.
+        let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
+        let names = match &mut *names {
+            Some(names) => names,
+            none => none.insert(names_in(&self.shelf(blob))?),
+        };
+        Ok(look(names, name))
     }
 
     /// Makes the folder in which a content's files lie.
     pub(super) fn make_shelf(&self, blob: BlobId) -> io::Result<()> {
-        let path = self.path(blob, Kind::Data);
-        let Some(shelf) = path.parent() else { return Ok(()) };
-        match std::fs::create_dir(shelf) {
+        self.note(blob)?;
+        match std::fs::create_dir(self.shelf(blob)) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
             _ => Ok(()),
         }
+    }
+
+    /// Writes a content of one block, whose hash tells where less of it lies there, to its place. Returns
+    /// whether it did: not where there is something.
+    pub(super) fn place(&self, blob: BlobId, bytes: &[u8]) -> io::Result<bool> {
+        self.note(blob)?;
+        let path = self.path(blob, Kind::Data);
+        let file = match File::create_new(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                // The shelf is there, but for the first of it.
+                self.make_shelf(blob)?;
+                File::create_new(&path)
+            }
+            made => made,
+        };
+        let mut file = match file {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(false),
+            file => file?,
+        };
+        let written = file.write_all(bytes);
+        if written.is_err() {
+            let _ = std::fs::remove_file(&path); // the first error is the one to tell
+        }
+        written.map(|()| true)
     }
 
     /// Gives a fresh file its place, instead of what is there.
@@ -103,6 +170,7 @@ impl Files {
         blob: BlobId,
         kind: Kind,
     ) -> io::Result<()> {
+        self.note(blob)?;
         let place = self.path(blob, kind);
         // The shelf is there, but for the first of it.
         let Err(missing) = file.persist(&place) else { return Ok(()) };
@@ -127,7 +195,7 @@ impl Files {
     pub(super) fn sync(&self, blobs: &[BlobId]) -> io::Result<()> {
         // All at once where the system can: one by one, ten thousand files take a minute on a disk.
         #[cfg(target_os = "linux")]
-        if blobs.len() > FEW && rustix::fs::syncfs(File::open(&self.0)?).is_ok() {
+        if blobs.len() > FEW && rustix::fs::syncfs(File::open(&self.folder)?).is_ok() {
             return Ok(());
         }
         let mut shelves = std::collections::BTreeSet::new();
@@ -144,7 +212,7 @@ impl Files {
         }
         // The names themselves are durable only with their folder. Other systems cannot open one.
         #[cfg(unix)]
-        for shelf in shelves.into_iter().chain([self.0.clone()]) {
+        for shelf in shelves.into_iter().chain([self.folder.clone()]) {
             File::open(shelf)?.sync_all()?;
         }
         Ok(())
@@ -153,7 +221,7 @@ impl Files {
     /// Returns all contents of which there is any file.
     pub(super) fn all(&self) -> io::Result<Vec<BlobId>> {
         let mut all = Vec::new();
-        for shelf in std::fs::read_dir(&self.0)? {
+        for shelf in std::fs::read_dir(&self.folder)? {
             let shelf = shelf?.path();
             let is_shelf = shelf.file_name().is_some_and(|name| name.len() == 2);
             if !is_shelf || !shelf.is_dir() {
@@ -178,6 +246,19 @@ impl Files {
         });
         sizes.iter().sum()
     }
+}
+
+/// Returns what [`Files::names`] has of a shelf.
+fn names_in(shelf: &Path) -> io::Result<HashSet<u32>> {
+    let Some(files) = missing(std::fs::read_dir(shelf))? else { return Ok(HashSet::new()) };
+    let mut names = HashSet::new();
+    for file in files {
+        let file = file?.file_name();
+        let name = file.as_encoded_bytes().get(2..10).unwrap_or_default();
+        let name = HEXLOWER.decode(name).unwrap_or_default();
+        names.extend(<[u8; 4]>::try_from(name).map(u32::from_be_bytes));
+    }
+    Ok(names)
 }
 
 /// What a file takes of its disk: a file that was given space and not filled takes all of it.

@@ -11,6 +11,7 @@ use bao_tree::blake3::Hash;
 use bao_tree::io::BaoContentItem;
 use bao_tree::io::outboard::PreOrderOutboard;
 use bao_tree::io::sync::CreateOutboard as _;
+use bytes::Bytes;
 use tempfile::{NamedTempFile, TempPath};
 
 use super::entry::BLOCK;
@@ -37,6 +38,16 @@ pub(super) struct Ready {
     pub(super) size: u64,
     tree: Option<TempPath>,
     what: What,
+}
+
+impl Ready {
+    /// Returns where it lies, if that is outside of the store.
+    pub(super) fn link(&self) -> Option<&Link> {
+        match &self.what {
+            What::Own(_) => None,
+            What::Link(link) => Some(link),
+        }
+    }
 }
 
 /// What is there before it.
@@ -93,23 +104,22 @@ fn own(files: &Files, fresh: NamedTempFile, seen: &mut dyn FnMut(u64)) -> io::Re
     Ok(Ready { blob, size, tree, what: What::Own(fresh.into_temp_path()) })
 }
 
-/// Lays out a content of one block that was verified; none where it did not come as a whole.
-pub(super) fn verified(
-    files: &Files,
-    (blob, size): (BlobId, u64),
-    items: &[BaoContentItem],
-) -> io::Result<Option<Ready>> {
-    let whole = items.iter().find_map(|item| match item {
+/// Returns the bytes of a content of one block that was verified; none where it did not come as a whole.
+pub(super) fn verified(size: u64, items: Vec<BaoContentItem>) -> Option<Bytes> {
+    items.into_iter().find_map(|item| match item {
         BaoContentItem::Leaf(leaf) if leaf.offset == 0 && leaf.data.len() as u64 == size => {
-            Some(&leaf.data)
+            Some(leaf.data)
         }
         _ => None,
-    });
-    let Some(bytes) = whole else { return Ok(None) };
+    })
+}
+
+/// Lays out a content of one block.
+pub(super) fn block(files: &Files, blob: BlobId, bytes: &[u8]) -> io::Result<Ready> {
     let mut fresh = files.fresh()?;
     fresh.write_all(bytes)?;
-    // Closed: many lie there at a time.
-    Ok(Some(Ready { blob, size, tree: None, what: What::Own(fresh.into_temp_path()) }))
+    let (size, what) = (bytes.len() as u64, What::Own(fresh.into_temp_path()));
+    Ok(Ready { blob, size, tree: None, what })
 }
 
 /// Looks at a file that stays where it is.
@@ -161,7 +171,9 @@ fn hash(files: &Files, mut file: &File, seen: &mut dyn FnMut(u64)) -> io::Result
     let size = file.metadata()?.len();
     file.rewind()?;
     let (root, shape) = (Hash::from_bytes([0; 32]), BaoTree::new(size, BLOCK));
-    let reader = io::BufReader::with_capacity(READ, Counted { file, read: 0, seen });
+    // One byte more than there is: the end is seen at once.
+    let at_a_time = usize::try_from(size).unwrap_or(READ).saturating_add(1).min(READ);
+    let reader = io::BufReader::with_capacity(at_a_time, Counted { file, read: 0, seen });
     let (root, tree) = if block_count(size) > 1 {
         let tree = files.fresh()?;
         let mut hashes = vec![0; usize::try_from(shape.outboard_size()).map_err(io::Error::other)?];

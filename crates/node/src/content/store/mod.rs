@@ -130,14 +130,14 @@ impl Drop for Protected {
     }
 }
 
-/// Contents that were verified and have no names yet.
+/// Small contents that were verified and are not in the store yet.
 #[derive(Debug)]
-pub(crate) struct LaidOut(Vec<import::Ready>);
+pub(crate) struct Small(Vec<(BlobId, Bytes)>);
 
-impl LaidOut {
+impl Small {
     /// Returns which they are.
     pub(crate) fn blobs(&self) -> Vec<BlobId> {
-        self.0.iter().map(|ready| ready.blob).collect()
+        self.0.iter().map(|(blob, _)| *blob).collect()
     }
 }
 
@@ -396,34 +396,28 @@ impl Contents {
         self.work(move |inner| inner.begin(blob, size)).await
     }
 
-    /// Lays out small contents, each verified as a whole, beside the store: [`Self::take_in`] gives them
-    /// their names.
+    /// Returns those of some contents of one block that came as a whole: [`Self::take_in`] takes them in.
     ///
     /// # Errors
-    /// [`Error::Store`] where the disk has too little space; [`Error::Io`].
-    pub(crate) async fn lay_out(
-        &self,
-        whole: Vec<(BlobId, u64, Vec<BaoContentItem>)>,
-    ) -> Result<LaidOut> {
-        self.work(move |inner| {
-            let bytes = whole.iter().map(|(_, size, _)| size).sum();
-            space::check(inner.free, inner.files.folder(), bytes)?;
-            let ready = whole.iter().filter_map(|(blob, size, items)| {
-                import::verified(&inner.files, (*blob, *size), items).transpose()
-            });
-            Ok(LaidOut(ready.collect::<io::Result<_>>()?))
-        })
-        .await
+    /// [`Error::Store`] where the disk has too little space.
+    pub(crate) fn whole(&self, came: Vec<(BlobId, u64, Vec<BaoContentItem>)>) -> Result<Small> {
+        self.check_space(came.iter().map(|(_, size, _)| size).sum())?;
+        let whole = came.into_iter().filter_map(|(blob, size, items)| {
+            import::verified(size, items).map(|bytes| (blob, bytes))
+        });
+        Ok(Small(whole.collect()))
     }
 
-    /// Gives contents that were laid out their names, but for those that are here by now. Notes by what they
-    /// came, where that is not written down.
+    /// Takes in contents of one block, but for those that are here by now. Notes by what they came, where
+    /// that is not written down.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub(crate) async fn take_in(&self, laid: LaidOut, via: Option<Via>) -> Result<()> {
-        self.work(move |inner| laid.0.into_iter().try_for_each(|ready| inner.take_in(ready, via)))
-            .await
+    pub(crate) async fn take_in(&self, small: Small, via: Option<Via>) -> Result<()> {
+        self.work(move |inner| {
+            small.0.into_iter().try_for_each(|(blob, bytes)| inner.take_in(blob, &bytes, via))
+        })
+        .await
     }
 
     /// Writes what was verified of a content. Blocking.
@@ -602,21 +596,26 @@ impl Inner {
         let here = self.entry_in(&mut state, ready.blob)?;
         let here = here.is_some_and(|entry| !entry.linked && entry.is_finished());
         let nothing = state.known == Some(Known::Absent);
+        let link = ready.link().filter(|_| !here).cloned();
         state.abandon();
-        import::keep(&self.files, ready, import::Before { here, nothing })
+        import::keep(&self.files, ready, import::Before { here, nothing })?;
+        state.known = link.map(Known::Linked);
+        Ok(())
     }
 
-    /// The same for one that was verified, unless all of it is here by now.
-    fn take_in(&self, ready: import::Ready, via: Option<Via>) -> io::Result<()> {
-        let (blob, size) = (ready.blob, ready.size);
-        let slot = self.open.slot(blob);
+    /// The same for one of one block that was verified, unless all of it is here by now.
+    fn take_in(&self, blob: BlobId, bytes: &[u8], via: Option<Via>) -> io::Result<()> {
+        let (slot, size) = (self.open.slot(blob), bytes.len() as u64);
         let mut state = slot.lock();
         if self.entry_in(&mut state, blob)?.is_some_and(|entry| entry.is_whole()) {
             return Ok(());
         }
         let nothing = state.known == Some(Known::Absent);
         state.abandon();
-        import::keep(&self.files, ready, import::Before { here: false, nothing })?;
+        if !(nothing && self.files.place(blob, bytes)?) {
+            let ready = import::block(&self.files, blob, bytes)?;
+            import::keep(&self.files, ready, import::Before { here: false, nothing })?;
+        }
         if let Some(via) = via {
             // Killed in between, it is given to nobody because of that.
             Have::create(&self.files.path(blob, Kind::Via), size, via)?;
@@ -631,12 +630,18 @@ impl Inner {
 
     fn entry_in(&self, state: &mut State, blob: BlobId) -> io::Result<Option<Arc<Entry>>> {
         if let Some(entry) = state.entry.upgrade() {
-            let gone = entry.linked && self.link(blob)?.is_none_or(|link| link.open().is_none());
+            let gone = entry.linked && self.link(state, blob)?.is_none_or(|it| it.open().is_none());
             if !gone {
                 return Ok(Some(entry));
             }
         } else if state.known == Some(Known::Absent) && !is_empty(blob) {
             return Ok(None);
+        } else if let Some(Known::Linked(link)) = &state.known
+            && let Some(entry) = self.linked(blob, link)?
+        {
+            let entry = Arc::new(entry);
+            state.entry = Arc::downgrade(&entry);
+            return Ok(Some(entry));
         }
         let (found, link) = match self.find(blob)? {
             // What has no bytes is everywhere.
@@ -649,7 +654,8 @@ impl Inner {
         };
         state.known = match &found {
             None => link.is_none().then_some(Known::Absent),
-            Some(entry) if entry.linked || !entry.is_finished() => None,
+            Some(entry) if entry.linked => link.map(Known::Linked),
+            Some(entry) if !entry.is_finished() => None,
             Some(entry) => Some(Known::Whole { size: entry.size, via: entry.via() }),
         };
         state.entry = found.as_ref().map(Arc::downgrade).unwrap_or_default();
@@ -670,30 +676,41 @@ impl Inner {
     }
 
     fn look(&self, blob: BlobId) -> io::Result<(Option<Entry>, Option<Link>)> {
-        let with_tree = |size| -> io::Result<Option<Option<std::fs::File>>> {
-            if block_count(size) <= 1 {
-                return Ok(Some(None));
-            }
-            Ok(self.files.read(blob, Kind::Tree)?.map(Some))
-        };
+        if !self.files.may_have(blob)? {
+            return Ok((None, None));
+        }
         if let Some(data) = self.files.read(blob, Kind::Data)? {
             let size = data.metadata()?.len();
             // What is not whole was lost in a crash of the machine.
-            if let Some(tree) = with_tree(size)?
+            if let Some(tree) = self.tree(blob, size)?
                 && is_sound(blob, size, &data)
             {
                 let via = self.via_of_whole(blob)?;
                 return Ok((Some(Entry::whole((blob, size), data, tree, via)), None));
             }
         }
-        let link = self.link(blob)?;
+        let link = self.read_link(blob)?;
         if let Some(outside) = &link
-            && let Some(data) = outside.open()
-            && let Some(tree) = with_tree(outside.size)?
+            && let Some(entry) = self.linked(blob, outside)?
         {
-            return Ok((Some(Entry::linked((blob, outside.size), data, tree)), link));
+            return Ok((Some(entry), link));
         }
         Ok((Entry::resume(&self.files, blob)?, link))
+    }
+
+    /// Opens one that lies outside of the store; none where it does not look as it did.
+    fn linked(&self, blob: BlobId, link: &Link) -> io::Result<Option<Entry>> {
+        let Some(data) = link.open() else { return Ok(None) };
+        let tree = self.tree(blob, link.size)?;
+        Ok(tree.map(|tree| Entry::linked((blob, link.size), data, tree)))
+    }
+
+    /// Opens the hashes of a content of so many bytes, if it has any; none where they lack.
+    fn tree(&self, blob: BlobId, size: u64) -> io::Result<Option<Option<std::fs::File>>> {
+        if block_count(size) <= 1 {
+            return Ok(Some(None));
+        }
+        Ok(self.files.read(blob, Kind::Tree)?.map(Some))
     }
 
     /// Gives what is all here its name, unless something took its place.
@@ -713,7 +730,7 @@ impl Inner {
             return Ok(entry.via());
         }
         match state.known {
-            Some(Known::Absent) => return Ok(None),
+            Some(Known::Absent | Known::Linked(_)) => return Ok(None),
             Some(Known::Whole { via, .. }) => return Ok(via),
             None => {}
         }
@@ -750,7 +767,15 @@ impl Inner {
         via.map_or(Ok(None), |via| Have::via_in(&via))
     }
 
-    fn link(&self, blob: BlobId) -> io::Result<Option<Link>> {
+    /// Returns where a content lies outside of the store, or lay.
+    fn link(&self, state: &State, blob: BlobId) -> io::Result<Option<Link>> {
+        match &state.known {
+            Some(Known::Linked(link)) => Ok(Some(link.clone())),
+            _ => self.read_link(blob),
+        }
+    }
+
+    fn read_link(&self, blob: BlobId) -> io::Result<Option<Link>> {
         let bytes = files::missing(std::fs::read(self.files.path(blob, Kind::Link)))?;
         Ok(bytes.and_then(|bytes| postcard::from_bytes(&bytes).ok()))
     }
@@ -793,7 +818,8 @@ impl Inner {
         // A file of its own, since a place to read from belongs to the opened file. Between plain files
         // the system copies by itself, and shares the bytes where it can.
         let kept = self.files.read(entry.blob, Kind::Data)?;
-        let linked = || Ok::<_, io::Error>(self.link(entry.blob)?.and_then(|link| link.open()));
+        let linked =
+            || Ok::<_, io::Error>(self.read_link(entry.blob)?.and_then(|link| link.open()));
         let from = kept.map_or_else(linked, |kept| Ok(Some(kept)))?;
         let mut from = from.ok_or(io::ErrorKind::NotFound)?;
         let copied = io::copy(&mut from, &mut to)?;

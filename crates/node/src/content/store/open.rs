@@ -6,12 +6,13 @@
 //! Only this process writes to the store, and under the content's lock: what was found there once is known
 //! until something is written. So the many files of a folder are not looked for again at every step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 
 use ayni_core::id::BlobId;
 
 use super::entry::Entry;
+use super::files::Link;
 use super::via::Via;
 
 /// Slots beyond twice those that were in use are looked through for those that are not: as many files as a
@@ -30,10 +31,12 @@ pub(super) struct State {
 }
 
 /// What is known of a content without looking at the disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Known {
     /// There is nothing of it, here or elsewhere.
     Absent,
+    /// It lies elsewhere, or lay there when it was last looked.
+    Linked(Link),
     /// All of it lies in the store. By what it came, where that is still to be written down.
     Whole { size: u64, via: Option<Via> },
 }
@@ -70,7 +73,7 @@ pub(super) struct Open(Mutex<Slots>);
 
 #[derive(Debug, Default)]
 struct Slots {
-    all: BTreeMap<BlobId, Arc<Slot>>,
+    all: HashMap<BlobId, Arc<Slot>>,
     /// How many were in use when it was last looked.
     used: usize,
 }
