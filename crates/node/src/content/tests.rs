@@ -495,6 +495,34 @@ async fn what_is_needed_is_never_deleted_and_what_is_not_is_in_the_end() {
     }
 }
 
+/// Who works on a transfer may not have heard yet that it was cancelled.
+#[tokio::test]
+async fn what_is_over_stays_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let node = start(folder.path()).await;
+    let source = transfers::Source::Ticket(PeerId([8; 32]), ticket());
+    let wish = transfers::Wish {
+        source,
+        root: BlobId([7; 32]),
+        folder: false,
+        name: "it".into(),
+        claimed: None,
+        target: None,
+        asked: true,
+    };
+    let transfer = transfers::list(&node.inner, 1, wish, transfers::Begun::default());
+    for (state, expected) in [
+        (TransferState::Running, TransferState::Running),
+        (TransferState::Cancelled, TransferState::Cancelled),
+        (TransferState::Running, TransferState::Cancelled),
+        (TransferState::Done, TransferState::Cancelled),
+    ] {
+        transfer.set(state);
+        assert_eq!(transfer.info().state, expected);
+    }
+    node.shutdown().await;
+}
+
 #[tokio::test]
 async fn what_someone_asks_for_goes_later_than_what_nobody_does() {
     let folder = tempfile::tempdir().expect("a folder");

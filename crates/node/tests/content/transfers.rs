@@ -212,17 +212,22 @@ async fn a_folder_of_another_size_than_its_sender_says_is_not_fetched() {
     Home::stop_all(homes).await;
 }
 
+/// Waits until all know each other.
+async fn in_touch(homes: &[Home], room: RoomId) {
+    until("all are in touch", async || {
+        let everyone = homes.iter().map(|home| home.node().members(room).expect("lists"));
+        everyone.map(|all| all.iter().filter(|it| it.online).count()).min() == Some(homes.len())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_transfer_gives_meanwhile_has_a_limit_of_its_own() {
     const SLOW: u64 = 100_000;
     // What proves its size is all of its last block: who has any of it can begin another one's fetch.
     const SIZE: usize = 488 * 16_384 + 1_000;
     let (mut homes, room) = Home::with_room(3).await;
-    until("all are in touch", async || {
-        let everyone = homes.iter().map(|home| home.node().members(room).expect("lists"));
-        everyone.map(|all| all.iter().filter(|it| it.online).count()).min() == Some(3)
-    })
-    .await;
+    in_touch(&homes, room).await;
     let path = homes[0].file("large.bin", &bytes(SIZE, 1));
     let attached = homes[0].attach(room, &path).await;
     for home in &homes[1..] {
@@ -273,9 +278,12 @@ async fn what_a_transfer_gives_meanwhile_has_a_limit_of_its_own() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_files_of_a_folder_share_the_limit_of_their_transfer() {
     const SLOW: u64 = 100_000;
+    // As above: what proves their sizes comes first, and is all of their last blocks.
+    const SIZE: usize = 30 * 16_384 + 1_000;
     let (mut homes, room) = Home::with_room(3).await;
+    in_touch(&homes, room).await;
     for n in 0..20 {
-        homes[0].file(&format!("many/{n}.bin"), &bytes(500_000, n + 1));
+        homes[0].file(&format!("many/{n}.bin"), &bytes(SIZE, n + 1));
     }
     let folder = homes[0].folder.path().join("own/many");
     let attached = homes[0].attach(room, &folder).await;

@@ -222,12 +222,20 @@ impl Transfer {
         self.rates.send_replace(rates);
     }
 
-    fn set(&self, state: TransferState) {
-        if state.is_over() {
+    /// Notes how it stands. What is over stays so: who works on it may not know yet that it was cancelled.
+    pub(super) fn set(&self, state: TransferState) {
+        let is_over = state.is_over();
+        self.state.send_if_modified(|now| {
+            let goes_on = !now.0.is_over();
+            if goes_on {
+                now.0 = state;
+            }
+            goes_on
+        });
+        if is_over {
             // Its limit was for the time that it is fetched: who waits for it waits no longer.
             self.pace_up.set(None);
         }
-        self.state.send_modify(|now| now.0 = state);
     }
 }
 
