@@ -56,7 +56,8 @@ pub const MAX_RANGE: u64 = 1024;
 /// Fewest blocks in one request while there are more: below, the request costs more than it brings.
 pub const MIN_RANGE: u64 = 4;
 
-/// Blocks of the first request to a provider (256 KiB): enough to see how fast it is.
+/// Blocks of the first request to a provider (256 KiB): enough to see how fast it is. Until that is known each
+/// request asks for as much as came so far.
 pub const FIRST_RANGE: u64 = 16;
 
 /// How long a request is meant to take, in milliseconds: long against any round trip, short against

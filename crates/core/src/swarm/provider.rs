@@ -164,9 +164,9 @@ impl Provider {
     }
 
     /// Returns how many blocks the next request is to have. As long as its speed is unknown, as many as it
-    /// brought so far: that took less time than a sample.
+    /// brought since it was asked while idle: that took less time than a sample.
     pub(super) fn range(&self, now: Millis) -> u64 {
-        self.rate(now).map_or(self.brought.clamp(FIRST_RANGE, MAX_RANGE), |rate| {
+        self.rate(now).map_or(self.sample_blocks.clamp(FIRST_RANGE, MAX_RANGE), |rate| {
             (rate.saturating_mul(RANGE_MS) / (1000 * BLOCK_BYTES)).clamp(MIN_RANGE, MAX_RANGE)
         })
     }
@@ -185,6 +185,13 @@ mod tests {
             fast.brings(fast.range(now), now);
         }
         assert_eq!(asked, [16, 16, 32, 64, 128, 256, 512, MAX_RANGE, MAX_RANGE]);
+        // One that brings little at a time, and waits in between, shows nothing of its speed.
+        let mut waiting = Provider::new(Blocks::from(0..10_000), 0);
+        for burst in 0..1000 {
+            waiting.begins(burst * 100);
+            waiting.brings(2, burst * 100 + 50);
+            assert_eq!(waiting.range(burst * 100 + 50), FIRST_RANGE);
+        }
         // As much as a slow one brings in the time that a request is meant to take.
         let mut slow = Provider::new(Blocks::from(0..10_000), 0);
         slow.brings(4, 800);

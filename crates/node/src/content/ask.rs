@@ -42,7 +42,8 @@ const LATE: Duration = Duration::from_millis(500);
 const WAITING_KIB: usize = 32 * 1024;
 /// Largest content: beyond any disk, and far from where sizes could overflow.
 pub(super) const MAX_CONTENT: u64 = 1 << 50;
-/// Small contents that are taken in at a time, in number and bytes, at most: each time costs a commit.
+/// Small contents that are taken in at a time, in number and bytes, at most: each time costs a commit, which for
+/// ten thousand files of 4 KiB are forty.
 const SMALL: (usize, usize) = (256, 1024 * 1024);
 /// How often it is said that a request waits because of us.
 const WAITS: Duration = Duration::from_millis(500);
@@ -269,10 +270,11 @@ impl<F: FnMut(u64) + Send> Answer<'_, F> {
         settled(self.small.taking.take()).await?;
         let (contents, origin) = (self.way.contents.clone(), self.way.origin.clone());
         self.small.taking = Some(tokio::spawn(async move {
-            let small = contents.whole(whole)?;
-            // Before they are here: who is killed in between has what came given to nobody else.
-            let via = origin.give(small.blobs()).await?;
-            contents.take_in(small, via).await
+            let blocks = contents.whole(whole).await?;
+            // Before they are here, so that nothing is here of which that is not written. It is true also of
+            // what a kill in between loses: the room had it.
+            let via = origin.give(blocks.blobs()).await?;
+            contents.take_in(blocks, via).await
         }));
         self.bytes += std::mem::take(&mut self.small.bytes);
         (self.came)(self.bytes);

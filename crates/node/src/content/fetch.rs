@@ -94,6 +94,7 @@ pub(super) async fn fetch(
 ) -> Result<u64> {
     let held = contents.held(goal.blob).await?;
     if let Some(size) = held.size.filter(|_| held.complete) {
+        contents.settled(goal.blob).await?;
         view(View { bytes: size, size: Some(size), ..View::default() });
         return Ok(size);
     }

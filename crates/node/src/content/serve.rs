@@ -63,7 +63,7 @@ const SETTLED: Duration = Duration::from_secs(30);
 const PIECES: usize = 2;
 /// Bytes that are given at a time under a limit: a block, so that many readers get something each.
 const PACED: usize = 16 * 1024;
-/// Pieces below so many bytes are sent together.
+/// Pieces below so many bytes are sent together: each hand-over wakes a thread.
 const TOGETHER: usize = 128 * 1024;
 /// Contents that one request may ask for: a folder's list, and what that names.
 const MAX_CONTENTS: usize = MAX_FOLDER_FILES + 2;

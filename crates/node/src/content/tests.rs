@@ -8,6 +8,7 @@ use ayni_core::limits::MAX_FOLDER_FILES;
 use bao_tree::io::{BaoContentItem, Leaf};
 
 use super::access::Allowed;
+use super::model::TransferState;
 use super::*;
 use crate::Node;
 use crate::builder::Network;

@@ -22,8 +22,8 @@ use super::entry::Entry;
 const PIECE: usize = 256 * 1024;
 /// What may come beyond that before it is noticed: a block, and hashes above it.
 const FULL: usize = 32 * 1024;
-/// What comes with the bytes of one block at most, a size and fifteen pairs of hashes, about.
-const SMALL: usize = 1024;
+/// What comes with the bytes of one block: its size, and at most fifteen pairs of hashes.
+const BESIDE_BLOCK: usize = 8 + 15 * 64;
 
 impl Entry {
     /// Encodes these ranges, in pieces. Blocking.
@@ -37,7 +37,7 @@ impl Entry {
         mut give: impl FnMut(Bytes) -> io::Result<()>,
     ) -> io::Result<()> {
         // A block more than a piece: the last one that goes in may be a whole one. One block has few hashes.
-        let beside = if self.tree.is_none() { SMALL } else { FULL };
+        let beside = if self.tree.is_none() { BESIDE_BLOCK } else { FULL };
         let most = usize::try_from(self.size).unwrap_or(PIECE).min(PIECE) + beside;
         let mut piece = Vec::with_capacity(most);
         piece.extend_from_slice(&self.size.to_le_bytes());

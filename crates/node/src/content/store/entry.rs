@@ -77,6 +77,15 @@ impl<'a> Gathered<'a> {
     }
 }
 
+impl Part {
+    /// See [`Entry::sync`].
+    fn distrust(&self) {
+        if let Err(error) = lock(&self.have).forget() {
+            tracing::error!("what may not be on the disk counts as if it were: {error}");
+        }
+    }
+}
+
 impl Entry {
     pub(super) fn whole(
         (blob, size): (BlobId, u64),
@@ -107,7 +116,7 @@ impl Entry {
 
     fn make(files: &Files, (blob, size): (BlobId, u64), via: Via) -> io::Result<Self> {
         let create = |kind| {
-            let mut options = OpenOptions::new();
+            let mut options = super::files::private();
             options.read(true).write(true).create(true).truncate(true);
             options.open(files.path(blob, kind))
         };
@@ -226,7 +235,23 @@ impl Entry {
     pub(super) fn sync_early(&self) {
         if let Some(part) = &self.part {
             part.early.sync(&self.data);
+            if part.early.check().is_err() {
+                part.distrust();
+            }
         }
+    }
+
+    /// Brings what is here to the disk. Where that fails, what is here counts for nothing from the next opening
+    /// on: the system tells only once that it could not write, and what it has in memory may not be on the
+    /// disk.
+    fn sync(&self, part: &Part) -> io::Result<()> {
+        let synced = self.data.sync_all();
+        let synced = synced.and_then(|()| self.tree.as_ref().map_or(Ok(()), File::sync_all));
+        let synced = synced.and_then(|()| part.early.check());
+        if synced.is_err() {
+            part.distrust();
+        }
+        synced
     }
 
     /// Returns by what it came, as far as that is not written down.
@@ -260,32 +285,24 @@ impl Entry {
             return Ok(());
         }
         // One block is hashed whenever it is read: a crash of the machine cannot make it look whole.
-        if let Some(tree) = &self.tree {
-            self.data.sync_all()?;
-            tree.sync_all()?;
-            part.early.check()?;
+        if self.tree.is_some() {
+            self.sync(part)?;
         }
         let (from, to) = (files.path(self.blob, Kind::Part), files.path(self.blob, Kind::Data));
         std::fs::rename(from, to)?;
         *finished = true;
-        if lock(&part.have).via() == Via::Mixed {
-            files.remove(self.blob, Kind::Have)?;
-        } else {
-            let (have, via) = (files.path(self.blob, Kind::Have), files.path(self.blob, Kind::Via));
-            super::files::missing(std::fs::rename(have, via))?;
-        }
+        keep_via(files, self.blob, lock(&part.have).via())?;
         files.remove(self.blob, Kind::Link)
     }
 
     /// Brings what is here of an unfinished one to the disk, and notes that.
     pub(super) fn settle(&self) -> io::Result<()> {
         let Some(part) = &self.part else { return Ok(()) };
-        // Nothing is noted as here meanwhile.
+        // What is noted as here is on the disk then; where more came meanwhile, that is not.
+        let before = lock(&part.have).blocks().clone();
+        self.sync(part)?;
         let mut have = lock(&part.have);
-        self.data.sync_all()?;
-        self.tree.as_ref().map_or(Ok(()), File::sync_all)?;
-        part.early.check()?;
-        have.settle()
+        if *have.blocks() == before { have.settle() } else { Ok(()) }
     }
 
     /// Reads bytes of blocks that are here; fewer at the end. What lies outside of the store is compared
@@ -312,6 +329,30 @@ impl Entry {
         }
         Ok(read)
     }
+}
+
+/// Keeps by what a content came that just became whole.
+fn keep_via(files: &Files, blob: BlobId, via: Via) -> io::Result<()> {
+    if via == Via::Mixed {
+        return files.remove(blob, Kind::Have);
+    }
+    let (have, place) = (files.path(blob, Kind::Have), files.path(blob, Kind::Via));
+    super::files::missing(std::fs::rename(have, place)).map(drop)
+}
+
+/// Completes [`Entry::finish`] for a whole content, where it was ended after the first of its two renames.
+/// Returns by what it came, where that is still to be written down.
+pub(super) fn end_of_finish(files: &Files, blob: BlobId) -> io::Result<Option<Via>> {
+    let Some(have) = files.read(blob, Kind::Have)? else { return Ok(None) };
+    // Where a part lies beside it, what was imported took its place, and was ended before it deleted that.
+    let imported = files.path(blob, Kind::Part).exists();
+    let via = Have::via_in(&have)?.filter(|via| !imported && *via != Via::Mixed);
+    drop(have);
+    match via {
+        Some(via) => keep_via(files, blob, via)?,
+        None => files.remove(blob, Kind::Have)?,
+    }
+    Ok(via)
 }
 
 /// Returns the blocks whose data fits the hashes.

@@ -3,10 +3,14 @@
 //! Of a content there is one of: `data` (all of it), `link` (where it lies outside of the store), `part`
 //! with `have` (some of it). Beside it, for more than one block, `tree`: the hashes between the blocks and
 //! the root, in pre-order; and `via`, what `have` was, where it is still to be written down by what all of it
-//! came. What is written first has another name, below `new`, and is renamed.
+//! came. What is written first has another name, below `new`, and is renamed; but for a content of one block,
+//! whose hash tells when less of it lies there.
+//!
+//! Invariant: whoever makes a file under a content's name notes that first ([`Files::note`]), so that
+//! [`Files::may_have`] never overlooks it.
 
 use std::collections::HashSet;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -54,8 +58,9 @@ const SHELVES: usize = 256;
 #[derive(Debug, Clone)]
 pub(super) struct Files {
     folder: PathBuf,
-    /// Which names may be there, of each shelf that was looked into; some bytes a name. Nothing else writes
-    /// here: so the many files of a folder that comes are not looked for one by one.
+    /// Of which contents there may be files, for each shelf that was looked into: bytes 2 to 5 of their names,
+    /// of which none is taken out again. Nothing else writes here: so the many files of a folder that comes are
+    /// not looked for one by one.
     names: Arc<[Mutex<Option<HashSet<u32>>>]>,
 }
 
@@ -139,16 +144,18 @@ impl Files {
         }
     }
 
-    /// Writes a content of one block, whose hash tells where less of it lies there, to its place. Returns
-    /// whether it did: not where there is something.
+    /// Writes a content of one block straight to its place: what a kill leaves of it there does not have its
+    /// hash. Returns whether it did: not where a file is there already.
     pub(super) fn place(&self, blob: BlobId, bytes: &[u8]) -> io::Result<bool> {
         self.note(blob)?;
         let path = self.path(blob, Kind::Data);
-        let file = match File::create_new(&path) {
+        let mut new = private();
+        new.write(true).create_new(true);
+        let file = match new.open(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 // The shelf is there, but for the first of it.
                 self.make_shelf(blob)?;
-                File::create_new(&path)
+                new.open(&path)
             }
             made => made,
         };
@@ -186,8 +193,18 @@ impl Files {
         missing(File::open(self.path(blob, kind)))
     }
 
+    /// Whether there is any file of a content.
+    pub(super) fn has_any(&self, blob: BlobId) -> io::Result<bool> {
+        let is_there = |kind: &Kind| self.path(blob, *kind).symlink_metadata().is_ok();
+        Ok(self.may_have(blob)? && Kind::ALL.iter().any(is_there))
+    }
+
     /// Deletes a file of a content, if it is there.
     pub(super) fn remove(&self, blob: BlobId, kind: Kind) -> io::Result<()> {
+        // A shelf is read before anything of it goes: some file systems skip names while others go.
+        if !self.may_have(blob)? {
+            return Ok(());
+        }
         missing(std::fs::remove_file(self.path(blob, kind))).map(drop)
     }
 
@@ -283,6 +300,14 @@ pub(super) fn write_at(file: &File, offset: u64, bytes: &[u8]) -> io::Result<()>
         }
         Ok(())
     }
+}
+
+/// Returns how files are made that nobody else may read.
+pub(super) fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
 }
 
 /// Turns "it is not there" into none.

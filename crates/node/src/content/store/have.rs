@@ -44,8 +44,8 @@ impl Have {
     /// Makes an empty one.
     pub(super) fn create(path: &Path, size: u64, via: Via) -> io::Result<Self> {
         let bytes = usize::try_from(block_count(size).div_ceil(8)).map_err(io::Error::other)?;
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+        let mut options = super::files::private();
+        let file = options.read(true).write(true).create(true).truncate(true).open(path)?;
         let mut header = MARK.to_vec();
         header.extend_from_slice(&run_of_machine());
         header.extend_from_slice(&via.to_bytes());
@@ -123,6 +123,12 @@ impl Have {
         }
         self.blocks |= blocks.clone();
         Ok(())
+    }
+
+    /// Notes that no block is here: who opens it next begins anew.
+    pub(super) fn forget(&self) -> io::Result<()> {
+        write_at(&self.file, HEADER, &vec![0; self.bits.len()])?;
+        self.file.sync_data()
     }
 
     /// Notes that all blocks that are here are on the disk.
@@ -240,6 +246,17 @@ mod tests {
         again.add(&Blocks::from(5..6)).expect("written");
         let run = std::fs::read(&path).expect("reads")[8..24].to_vec();
         assert_eq!(run, run_of_machine(), "what is written now may be lost");
+    }
+
+    #[test]
+    fn what_may_not_be_on_the_disk_is_forgotten() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("have");
+        let mut have = Have::create(&path, 64 * 16 * 1024, ROOM).expect("made");
+        have.add(&Blocks::from(0..64)).expect("written");
+        have.forget().expect("written");
+        let (again, _) = Have::open(&path).expect("reads").expect("whole");
+        assert!(again.blocks().is_empty() && again.via() == ROOM);
     }
 
     #[test]

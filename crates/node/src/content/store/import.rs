@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek as _, Write as _};
 use std::path::Path;
+use std::sync::mpsc;
 
 use ayni_core::id::BlobId;
 use ayni_core::swarm::block_count;
@@ -20,6 +21,8 @@ use super::space::{self, Free};
 
 /// Bytes that are read at a time: long enough that hashing is not interrupted by reading.
 const READ: usize = 1024 * 1024;
+/// Pieces that are read ahead of hashing.
+const AHEAD: usize = 2;
 
 /// Bytes that a reader brings between two looks at the space that is left.
 const LOOK: u64 = 64 * 1024 * 1024;
@@ -170,36 +173,85 @@ pub(super) fn keep(files: &Files, ready: Ready, before: Before) -> io::Result<()
 fn hash(files: &Files, mut file: &File, seen: &mut dyn FnMut(u64)) -> io::Result<Hashed> {
     let size = file.metadata()?.len();
     file.rewind()?;
-    let (root, shape) = (Hash::from_bytes([0; 32]), BaoTree::new(size, BLOCK));
-    // One byte more than there is: the end is seen at once.
-    let at_a_time = usize::try_from(size).unwrap_or(READ).saturating_add(1).min(READ);
-    let reader = io::BufReader::with_capacity(at_a_time, Counted { file, read: 0, seen });
-    let (root, tree) = if block_count(size) > 1 {
+    let (blob, hashes) = if size <= READ as u64 {
+        hash_from(size, Counted { from: file, read: 0, seen })?
+    } else {
+        std::thread::scope(|scope| {
+            let (give, pieces) = mpsc::sync_channel(AHEAD);
+            let (give_back, read) = mpsc::channel();
+            scope.spawn(move || read_ahead(file, &give, &read));
+            let ahead = Ahead { pieces, read: give_back, piece: Vec::new(), at: 0 };
+            hash_from(size, Counted { from: ahead, read: 0, seen })
+        })?
+    };
+    let tree = hashes.map(|hashes| {
         let tree = files.fresh()?;
-        let mut hashes = vec![0; usize::try_from(shape.outboard_size()).map_err(io::Error::other)?];
-        let mut outboard = PreOrderOutboard { root, tree: shape, data: &mut hashes[..] };
-        outboard.init_from(reader)?;
-        let root = outboard.root;
         tree.as_file().write_all(&hashes)?;
         tree.as_file().sync_all()?;
-        (root, Some(tree.into_temp_path()))
-    } else {
-        let mut outboard = PreOrderOutboard { root, tree: shape, data: &mut [][..] };
-        outboard.init_from(reader)?;
-        (outboard.root, None)
-    };
-    Ok(Hashed { blob: BlobId(*root.as_bytes()), size, tree })
+        Ok::<_, io::Error>(tree.into_temp_path())
+    });
+    Ok(Hashed { blob, size, tree: tree.transpose()? })
 }
 
-struct Counted<'a> {
-    file: &'a File,
+/// Hashes what a reader brings of `size` bytes; returns also the hashes of its blocks, if it has several.
+fn hash_from(size: u64, reader: impl Read) -> io::Result<(BlobId, Option<Vec<u8>>)> {
+    let (root, shape) = (Hash::from_bytes([0; 32]), BaoTree::new(size, BLOCK));
+    let mut hashes = vec![0; usize::try_from(shape.outboard_size()).map_err(io::Error::other)?];
+    let mut outboard = PreOrderOutboard { root, tree: shape, data: &mut hashes[..] };
+    outboard.init_from(reader)?;
+    let blob = BlobId(*outboard.root.as_bytes());
+    Ok((blob, (block_count(size) > 1).then_some(hashes)))
+}
+
+/// Reads a file in pieces until its end, an error, or nobody wants more; reuses those that were read.
+fn read_ahead(
+    mut file: &File,
+    give: &mpsc::SyncSender<io::Result<Vec<u8>>>,
+    read: &mpsc::Receiver<Vec<u8>>,
+) {
+    loop {
+        let mut piece = read.try_recv().unwrap_or_else(|_| Vec::with_capacity(READ));
+        piece.clear();
+        let came = Read::by_ref(&mut file).take(READ as u64).read_to_end(&mut piece);
+        let ends = came.as_ref().is_ok_and(|came| *came == 0) || came.is_err();
+        if give.send(came.map(|_| piece)).is_err() || ends {
+            return;
+        }
+    }
+}
+
+/// A file that another thread reads, so that hashing waits for the disk only where that is the slower one.
+struct Ahead {
+    pieces: mpsc::Receiver<io::Result<Vec<u8>>>,
+    read: mpsc::Sender<Vec<u8>>,
+    piece: Vec<u8>,
+    at: usize,
+}
+
+impl Read for Ahead {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.piece.len() {
+            // After the end there is nothing more, and nobody who says so.
+            let next = self.pieces.recv().unwrap_or_else(|_| Ok(Vec::new()))?;
+            // Who reads may be through.
+            let _ = self.read.send(std::mem::replace(&mut self.piece, next));
+            self.at = 0;
+        }
+        let read = self.piece.get(self.at..).unwrap_or_default().read(bytes)?;
+        self.at += read;
+        Ok(read)
+    }
+}
+
+struct Counted<'a, R> {
+    from: R,
     read: u64,
     seen: &'a mut dyn FnMut(u64),
 }
 
-impl Read for Counted<'_> {
+impl<R: Read> Read for Counted<'_, R> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read(bytes)?;
+        let read = self.from.read(bytes)?;
         self.read += read as u64;
         (self.seen)(self.read);
         Ok(read)

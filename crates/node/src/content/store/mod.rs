@@ -4,7 +4,8 @@
 //! does not name is deleted here by and by ([`Contents::collect`]).
 //!
 //! Invariants: what lies here under a name is that content, or the part of it that its `have` tells;
-//! nothing that is being written has such a name. A content that was just made is protected until its
+//! nothing that is being written has such a name, but for a content of one block, whose hash tells when less
+//! of it lies there. A content that was just made is protected until its
 //! maker lets go of it, and then until the next collection has begun: that one reads its row.
 //!
 //! Why not iroh-blobs' own store: it has no way to delete one content, to fetch one again whose referenced
@@ -23,7 +24,7 @@ mod space;
 mod tests;
 mod via;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
@@ -98,9 +99,9 @@ struct Inner {
 /// What may not be deleted now.
 #[derive(Debug, Default)]
 struct Guards {
-    held: BTreeMap<BlobId, usize>,
+    held: HashMap<BlobId, usize>,
     /// Let go of since the last collection began.
-    released: BTreeSet<BlobId>,
+    released: HashSet<BlobId>,
 }
 
 impl Guards {
@@ -130,11 +131,11 @@ impl Drop for Protected {
     }
 }
 
-/// Small contents that were verified and are not in the store yet.
+/// Contents of one block that were verified and are not in the store yet.
 #[derive(Debug)]
-pub(crate) struct Small(Vec<(BlobId, Bytes)>);
+pub(crate) struct SingleBlocks(Vec<(BlobId, Bytes)>);
 
-impl Small {
+impl SingleBlocks {
     /// Returns which they are.
     pub(crate) fn blobs(&self) -> Vec<BlobId> {
         self.0.iter().map(|(blob, _)| *blob).collect()
@@ -400,22 +401,26 @@ impl Contents {
     ///
     /// # Errors
     /// [`Error::Store`] where the disk has too little space.
-    pub(crate) fn whole(&self, came: Vec<(BlobId, u64, Vec<BaoContentItem>)>) -> Result<Small> {
-        self.check_space(came.iter().map(|(_, size, _)| size).sum())?;
+    pub(crate) async fn whole(
+        &self,
+        came: Vec<(BlobId, u64, Vec<BaoContentItem>)>,
+    ) -> Result<SingleBlocks> {
+        let bytes = came.iter().map(|(_, size, _)| size).sum();
+        self.work(move |inner| space::check(inner.free, inner.files.folder(), bytes)).await?;
         let whole = came.into_iter().filter_map(|(blob, size, items)| {
             import::verified(size, items).map(|bytes| (blob, bytes))
         });
-        Ok(Small(whole.collect()))
+        Ok(SingleBlocks(whole.collect()))
     }
 
     /// Takes in contents of one block, but for those that are here by now. Notes by what they came, where
     /// that is not written down.
     ///
     /// # Errors
-    /// [`Error::Io`].
-    pub(crate) async fn take_in(&self, small: Small, via: Option<Via>) -> Result<()> {
+    /// [`Error::Io`]; [`Error::Store`] where the disk is full.
+    pub(crate) async fn take_in(&self, blocks: SingleBlocks, via: Option<Via>) -> Result<()> {
         self.work(move |inner| {
-            small.0.into_iter().try_for_each(|(blob, bytes)| inner.take_in(blob, &bytes, via))
+            blocks.0.into_iter().try_for_each(|(blob, bytes)| inner.take_in(blob, &bytes, via))
         })
         .await
     }
@@ -634,7 +639,7 @@ impl Inner {
             if !gone {
                 return Ok(Some(entry));
             }
-        } else if state.known == Some(Known::Absent) && !is_empty(blob) {
+        } else if matches!(state.known, Some(Known::Absent | Known::Remains)) && !is_empty(blob) {
             return Ok(None);
         } else if let Some(Known::Linked(link)) = &state.known
             && let Some(entry) = self.linked(blob, link)?
@@ -653,7 +658,9 @@ impl Inner {
             (found, link) => (found.map(Arc::new), link),
         };
         state.known = match &found {
-            None => link.is_none().then_some(Known::Absent),
+            None if link.is_some() => None,
+            None if self.files.has_any(blob)? => Some(Known::Remains),
+            None => Some(Known::Absent),
             Some(entry) if entry.linked => link.map(Known::Linked),
             Some(entry) if !entry.is_finished() => None,
             Some(entry) => Some(Known::Whole { size: entry.size, via: entry.via() }),
@@ -667,12 +674,23 @@ impl Inner {
     fn find(&self, blob: BlobId) -> io::Result<(Option<Entry>, Option<Link>)> {
         let (found, link) = self.look(blob)?;
         match &found {
-            Some(entry) if !entry.is_finished() && entry.is_whole() => {
-                entry.finish(&self.files)?;
-                self.look(blob)
-            }
+            Some(entry) if entry.is_whole() && self.name(entry) => self.look(blob),
             _ => Ok((found, link)),
         }
+    }
+
+    /// Gives one of which all is here its name. Returns whether that was to be done: not where it fails, which
+    /// whoever needs the name is told ([`Contents::settled`]). It is as good without it until then.
+    fn name(&self, entry: &Entry) -> bool {
+        if entry.is_finished() {
+            return false;
+        }
+        let named = entry.finish(&self.files);
+        match &named {
+            Ok(()) => _ = lock(&self.unsettled).remove(&entry.blob),
+            Err(error) => tracing::warn!("{} has no name yet: {error}", entry.blob.short()),
+        }
+        named.is_ok()
     }
 
     fn look(&self, blob: BlobId) -> io::Result<(Option<Entry>, Option<Link>)> {
@@ -685,7 +703,10 @@ impl Inner {
             if let Some(tree) = self.tree(blob, size)?
                 && is_sound(blob, size, &data)
             {
-                let via = self.via_of_whole(blob)?;
+                let via = match self.via_of_whole(blob)? {
+                    None => entry::end_of_finish(&self.files, blob)?,
+                    via => via,
+                };
                 return Ok((Some(Entry::whole((blob, size), data, tree, via)), None));
             }
         }
@@ -725,12 +746,12 @@ impl Inner {
 
     fn via(&self, blob: BlobId) -> io::Result<Option<Via>> {
         let slot = self.open.slot(blob);
-        let state = slot.lock();
+        let mut state = slot.lock();
         if let Some(entry) = state.entry.upgrade() {
             return Ok(entry.via());
         }
         match state.known {
-            Some(Known::Absent | Known::Linked(_)) => return Ok(None),
+            Some(Known::Absent | Known::Remains | Known::Linked(_)) => return Ok(None),
             Some(Known::Whole { via, .. }) => return Ok(via),
             None => {}
         }
@@ -738,6 +759,10 @@ impl Inner {
             return Ok(Some(via));
         }
         let here = |kind| self.files.path(blob, kind).exists();
+        if here(Kind::Data) && here(Kind::Have) {
+            // An end in the middle of something left that: looked at, it is one or the other.
+            return Ok(self.entry_in(&mut state, blob)?.and_then(|entry| entry.via()));
+        }
         if here(Kind::Data) || here(Kind::Link) {
             return Ok(None);
         }
@@ -787,15 +812,14 @@ impl Inner {
             return Ok(Held::whole(size));
         }
         let Some(entry) = self.entry_in(&mut state, blob)? else {
-            let changed = state.known != Some(Known::Absent);
+            let changed = !matches!(state.known, Some(Known::Absent | Known::Remains));
             return Ok(Held { changed, ..Held::nothing() });
         };
         let (blocks, size) = (entry.blocks(), Some(entry.size));
         let complete = blocks == Blocks::from(0..block_count(entry.size));
         if complete {
             // Whoever wrote its last block does the same, and may have failed.
-            entry.finish(&self.files)?;
-            lock(&self.unsettled).remove(&blob);
+            self.name(&entry);
         }
         Ok(Held { size, blocks, complete, changed: false })
     }
@@ -817,10 +841,13 @@ impl Inner {
         }
         // A file of its own, since a place to read from belongs to the opened file. Between plain files
         // the system copies by itself, and shares the bytes where it can.
-        let kept = self.files.read(entry.blob, Kind::Data)?;
-        let linked =
-            || Ok::<_, io::Error>(self.read_link(entry.blob)?.and_then(|link| link.open()));
-        let from = kept.map_or_else(linked, |kept| Ok(Some(kept)))?;
+        let from = if entry.linked {
+            self.read_link(entry.blob)?.and_then(|link| link.open())
+        } else if let Some(data) = self.files.read(entry.blob, Kind::Data)? {
+            Some(data)
+        } else {
+            self.files.read(entry.blob, Kind::Part)?
+        };
         let mut from = from.ok_or(io::ErrorKind::NotFound)?;
         let copied = io::copy(&mut from, &mut to)?;
         seen(copied);

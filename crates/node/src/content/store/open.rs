@@ -4,9 +4,10 @@
 //! that is hashed again after a crash holds up no other. The lock of them all is held to find that one.
 //!
 //! Only this process writes to the store, and under the content's lock: what was found there once is known
-//! until something is written. So the many files of a folder are not looked for again at every step.
+//! until something is written; of what lies elsewhere it is known where, and looked at whenever it is used.
+//! So the many files of a folder are not looked for again at every step.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 
 use ayni_core::id::BlobId;
@@ -35,6 +36,8 @@ pub(super) struct State {
 pub(super) enum Known {
     /// There is nothing of it, here or elsewhere.
     Absent,
+    /// The same, but for files of no use, which an end in the middle of something left.
+    Remains,
     /// It lies elsewhere, or lay there when it was last looked.
     Linked(Link),
     /// All of it lies in the store. By what it came, where that is still to be written down.
@@ -94,7 +97,7 @@ impl Open {
 
 /// By what each content comes that is being fetched.
 #[derive(Debug, Default)]
-pub(super) struct Coming(Mutex<BTreeMap<BlobId, Vec<Via>>>);
+pub(super) struct Coming(Mutex<HashMap<BlobId, Vec<Via>>>);
 
 impl Coming {
     /// Notes that a content is fetched; returns whether nothing else brings it.

@@ -131,8 +131,9 @@ async fn what_lacks_only_its_name_has_it_when_it_is_looked_for() {
         let entry = store.begin(blob, size).await.expect("begun");
         assert!(entry.write(&items).expect("written"), "nothing lacks");
         assert!(store.0.files.path(blob, Kind::Part).exists(), "it has no name yet");
-        drop((coming, entry));
+        drop(coming);
         if killed {
+            drop(entry);
             store = Contents::open(folder.path().join("content")).await.expect("opens");
         } else {
             assert!(store.held(blob).await.expect("reads").complete);
@@ -144,6 +145,125 @@ async fn what_lacks_only_its_name_has_it_when_it_is_looked_for() {
         assert!(!store.0.files.path(blob, Kind::Part).exists());
         assert_eq!(store.whole_by(vec![blob], via).await.expect("reads"), [blob]);
     }
+}
+
+#[tokio::test]
+async fn what_cannot_get_its_name_is_here_all_the_same() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let content = bytes(1_000_001);
+    let blob = BlobId(*bao_tree::blake3::hash(&content).as_bytes());
+    let store = store(folder.path()).await;
+    let all = ChunkRanges::all();
+    let (size, items) = decoded(blob, &expected(&content, &all), &all);
+    let entry = store.begin(blob, size).await.expect("begun");
+    assert!(entry.write(&items).expect("written"));
+    let (part, away) = (store.0.files.path(blob, Kind::Part), folder.path().join("away"));
+    std::fs::rename(&part, &away).expect("moved");
+    assert!(store.held(blob).await.expect("reads").complete);
+    let found = store.entry(blob).await.expect("reads").expect("here");
+    assert!(encoded(&found, &all).expect("all is here") == expected(&content, &all));
+    store.settled(blob).await.expect_err("who needs the name is told");
+    std::fs::rename(&away, &part).expect("moved");
+    store.settled(blob).await.expect("named");
+    assert!(store.0.files.path(blob, Kind::Data).exists());
+}
+
+/// A whole content has two names that change one after the other.
+#[tokio::test]
+async fn after_a_kill_it_is_known_by_what_a_whole_content_came() {
+    for imported in [false, true] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let content = bytes(100_000);
+        let blob = BlobId(*bao_tree::blake3::hash(&content).as_bytes());
+        let via = Via::Ticket(blob);
+        let files = {
+            let store = store(folder.path()).await;
+            let _coming = store.fetching(vec![blob], via).await.expect("noted");
+            let all = ChunkRanges::all();
+            let (size, items) = decoded(blob, &expected(&content, &all), &all);
+            let entry = store.begin(blob, size).await.expect("begun");
+            store.write(&entry, &items).expect("written");
+            store.0.files.clone()
+        };
+        std::fs::rename(files.path(blob, Kind::Via), files.path(blob, Kind::Have)).expect("moved");
+        if imported {
+            std::fs::write(files.path(blob, Kind::Part), &content).expect("written");
+        }
+        let store = store(folder.path()).await;
+        let came_by = store.whole_by(vec![blob], via).await.expect("reads");
+        assert_eq!(came_by.len(), usize::from(!imported), "what was imported came by nothing");
+        assert!(!files.path(blob, Kind::Have).exists());
+    }
+}
+
+#[tokio::test]
+async fn what_a_kill_left_of_a_small_content_is_in_nobodys_way() {
+    let content = bytes(1001);
+    let blob = BlobId(*bao_tree::blake3::hash(&content).as_bytes());
+    for by_reference in [false, true] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("own.bin");
+        std::fs::write(&path, &content).expect("written");
+        let files = store(folder.path()).await.0.files.clone();
+        files.make_shelf(blob).expect("made");
+        for (kind, left) in [(Kind::Data, &content[..7]), (Kind::Via, b"of it".as_slice())] {
+            std::fs::write(files.path(blob, kind), left).expect("written");
+        }
+        let store = store(folder.path()).await;
+        let held = store.held(blob).await.expect("reads");
+        assert!(!held.complete && !held.changed && held.blocks.is_empty(), "{held:?}");
+        if by_reference {
+            store.import(&path, Import::Reference, |_| {}).await.expect("taken in");
+        } else {
+            let all = ChunkRanges::all();
+            let (size, items) = decoded(blob, &expected(&content, &all), &all);
+            let came = store.whole(vec![(blob, size, items)]).await.expect("fits");
+            assert_eq!(came.blobs(), [blob]);
+            store.take_in(came, None).await.expect("taken in");
+        }
+        let left: Vec<_> =
+            Kind::ALL.iter().filter(|kind| files.path(blob, **kind).exists()).collect();
+        assert_eq!(left, [if by_reference { &Kind::Link } else { &Kind::Data }]);
+        let target = folder.path().join("out");
+        store.export(blob, &target, |_| {}).await.expect("written");
+        assert!(std::fs::read(&target).expect("reads") == content);
+    }
+}
+
+/// What was looked for and found nowhere is found when it came, and after a restart, and not when it went.
+#[tokio::test]
+async fn what_comes_and_goes_is_found_as_long_as_it_is_there() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let contents: Vec<Vec<u8>> = (1..300).map(bytes).collect();
+    let blobs: Vec<BlobId> =
+        contents.iter().map(|it| BlobId(*bao_tree::blake3::hash(it).as_bytes())).collect();
+    let all = ChunkRanges::all();
+    let here = async |store: &Contents| {
+        let held = store.held_all(blobs.clone()).await.expect("reads");
+        held.iter().filter(|held| held.complete).count()
+    };
+    for round in 0..2 {
+        let store = store(folder.path()).await;
+        assert_eq!(here(&store).await, round * 150);
+        let came = blobs.iter().zip(&contents).step_by(if round == 0 { 2 } else { 1 });
+        let came = came.map(|(blob, content)| {
+            let (size, items) = decoded(*blob, &expected(content, &all), &all);
+            (*blob, size, items)
+        });
+        let came = store.whole(came.collect()).await.expect("fits");
+        store.take_in(came, None).await.expect("taken in");
+        assert_eq!(here(&store).await, [150, 299][round]);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let data = std::fs::metadata(store.0.files.path(blobs[0], Kind::Data)).expect("there");
+            assert_eq!(data.permissions().mode() & 0o777, 0o600);
+        }
+    }
+    let store = store(folder.path()).await;
+    let kept = blobs[..10].to_vec();
+    assert_eq!(store.collect(async { Ok(kept) }).await.expect("collects"), 289);
+    assert_eq!(here(&store).await, 10);
 }
 
 #[tokio::test]
