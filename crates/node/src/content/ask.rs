@@ -154,7 +154,8 @@ pub(super) async fn run(
     let _running = Running::of(&way.line.bounds);
     let root = BlobId(*request.hash.as_bytes());
     let begun = way.cancel.run_until_cancelled(way.begin(request)).await;
-    let small = Small { whole: vec![], bytes: 0, since: Instant::now(), taking: None };
+    let turns = Arc::new(Semaphore::new(2));
+    let small = Small { whole: vec![], bytes: 0, since: Instant::now(), taking: None, turns };
     let mut answer = Answer { way, came: &mut came, bytes: 0, small };
     let ended = answer.contents(begun.ok_or(BROKEN)??, (root, parts)).await;
     let kept = answer.take_in().await;
@@ -219,6 +220,8 @@ struct Small {
     since: Instant,
     /// Those before, which are being taken in.
     taking: Option<Writing>,
+    /// How many such batches there may be: the commit of one and the writing of another go on at a time.
+    turns: Arc<Semaphore>,
 }
 
 /// What came of a content.
@@ -267,13 +270,21 @@ impl<F: FnMut(u64) + Send> Answer<'_, F> {
         if whole.is_empty() {
             return Ok(());
         }
-        settled(self.small.taking.take()).await?;
+        let turn = self.small.turns.clone().acquire_owned().await.map_err(|_| Trouble::Ours)?;
+        if self.small.taking.as_ref().is_some_and(JoinHandle::is_finished) {
+            settled(self.small.taking.take()).await?;
+        }
+        let before = self.small.taking.take();
         let (contents, origin) = (self.way.contents.clone(), self.way.origin.clone());
         self.small.taking = Some(tokio::spawn(async move {
+            let _turn = turn;
             let blocks = contents.whole(whole).await?;
             // Before they are here, so that nothing is here of which that is not written. It is true also of
             // what a kill in between loses: the room had it.
             let via = origin.give(blocks.blobs()).await?;
+            if let Some(before) = before {
+                before.await.map_err(|_| crate::Error::Closed)??;
+            }
             contents.take_in(blocks, via).await
         }));
         self.bytes += std::mem::take(&mut self.small.bytes);
