@@ -142,7 +142,9 @@ fn hazard_1_the_others_are_told_which_device_is_shut_out_and_what_to_do() {
     let device = Node::up(&new_beto);
     device.ayni(&["join", &ticket]).ok();
     ana.ayni(&["member", "remove", "family", &copied.beto_account, "--yes"]).ok();
-    say(&new_beto, &copied.room, "with a new device");
+    // The room's key comes in a moment, to who joined and once more because someone was removed.
+    let says = || ayni(&new_beto, &["say", &copied.room, "with a new device"]).code == 0;
+    assert!(wait_until(CONVERGE, says));
     let lists = |node: &Node| {
         let members = node.ayni(&["members", "family", "--json"]).json();
         let new = members.iter().any(|it| it["account_id"] == device.account_id());

@@ -108,15 +108,18 @@ impl Life {
         transfers.iter().map(|transfer| transfer.bytes).max().unwrap_or(0)
     }
 
-    /// Waits until so many percent are here.
+    /// Waits until so many percent are here. Returns how many bytes are, and how many had come in this life a
+    /// moment before: whoever is to be killed now is asked nothing more, for all may be there after that.
     #[track_caller]
-    fn until(&mut self, percent: u64, bytes: u64) {
-        let mut came = 0;
+    fn until(&mut self, percent: u64, bytes: u64) -> (u64, u64) {
+        let (mut came, mut taken) = (0, 0);
         let there = wait_until(CONVERGE, || {
+            taken = self.api.taken();
             came = self.came();
             came * 100 >= percent * bytes
         });
         assert!(there, "{came} of {bytes} bytes, and no more: {}", self.fetching.stderr());
+        (came, taken)
     }
 }
 
@@ -167,9 +170,7 @@ fn hazard_26_a_large_file_comes_through_a_liar_a_staller_and_kills() {
             beto_gave = Api::of(&dying).given() - beto_before;
             dying.kill9();
         }
-        life.until(percent, bytes);
-        let told = life.api.taken();
-        let before = life.came();
+        let (before, told) = life.until(percent, bytes);
         let Life { node, fetching, api } = life;
         node.kill9();
         drop(api);
