@@ -112,7 +112,7 @@ impl Files {
 
     /// Notes that files of a content are about to be made.
     pub(super) fn note(&self, blob: BlobId) -> io::Result<()> {
-        self.with_names(blob, |names, name| names.insert(name)).map(drop)
+        self.with_names(blob, HashSet::insert).map(drop)
     }
 
     /// Looks into the names of a content's shelf, of which one may be this content's.

@@ -96,6 +96,9 @@ struct Inner {
     guards: Mutex<Guards>,
 }
 
+/// The opened hashes of a content, which has none where it is one block.
+struct Tree(Option<std::fs::File>);
+
 /// What may not be deleted now.
 #[derive(Debug, Default)]
 struct Guards {
@@ -700,7 +703,7 @@ impl Inner {
         if let Some(data) = self.files.read(blob, Kind::Data)? {
             let size = data.metadata()?.len();
             // What is not whole was lost in a crash of the machine.
-            if let Some(tree) = self.tree(blob, size)?
+            if let Some(Tree(tree)) = self.tree(blob, size)?
                 && is_sound(blob, size, &data)
             {
                 let via = match self.via_of_whole(blob)? {
@@ -723,15 +726,16 @@ impl Inner {
     fn linked(&self, blob: BlobId, link: &Link) -> io::Result<Option<Entry>> {
         let Some(data) = link.open() else { return Ok(None) };
         let tree = self.tree(blob, link.size)?;
-        Ok(tree.map(|tree| Entry::linked((blob, link.size), data, tree)))
+        Ok(tree.map(|Tree(tree)| Entry::linked((blob, link.size), data, tree)))
     }
 
     /// Opens the hashes of a content of so many bytes, if it has any; none where they lack.
-    fn tree(&self, blob: BlobId, size: u64) -> io::Result<Option<Option<std::fs::File>>> {
+    fn tree(&self, blob: BlobId, size: u64) -> io::Result<Option<Tree>> {
         if block_count(size) <= 1 {
-            return Ok(Some(None));
+            return Ok(Some(Tree(None)));
         }
-        Ok(self.files.read(blob, Kind::Tree)?.map(Some))
+        let tree = self.files.read(blob, Kind::Tree)?;
+        Ok(tree.map(|tree| Tree(Some(tree))))
     }
 
     /// Gives what is all here its name, unless something took its place.
