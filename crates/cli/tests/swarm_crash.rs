@@ -16,12 +16,14 @@ const KILLS: [u64; 5] = [10, 25, 40, 60, 80];
 const PROVIDER_DIES: u64 = 30;
 /// When another one falls silent: early, so that it stays so for most of the time.
 const PROVIDER_STALLS: u64 = 5;
+/// How long all of it takes at the least, in seconds.
+const WHOLE_S: u64 = 10;
 /// How far apart the bytes are that the liar has wrong.
 const LIES: u64 = 100_000;
 /// What may be given in vain in one life of the downloader, in bytes: what is under way to it when it is
-/// killed, from three providers at the speed of memory, and what the liar gives until it is found out.
-/// One percent of the file, where that is more.
-const GIVEN_IN_VAIN: u64 = 2 << 20;
+/// killed, which under a limit is all that the windows of four connections take, and what the liar gives
+/// until it is found out. One percent of the file, where that is more.
+const GIVEN_IN_VAIN: u64 = 8 << 20;
 
 /// Writes a file that nobody can guess or compress.
 fn make(path: &Path, bytes: u64) {
@@ -147,6 +149,9 @@ fn hazard_26_a_large_file_comes_through_a_liar_a_staller_and_kills() {
         std::fs::remove_file(copy).expect("written");
     }
     assert!(wait_until(CONVERGE, || !dora.ayni(&["files", "family", "--json"]).json().is_empty()));
+    // So slow that she is killed before all is there, on any machine.
+    let rate = format!("{}KiB", bytes / WHOLE_S / 1024);
+    dora.ayni(&["limits", "--down", &rate]).ok();
     dora.stop();
     liar.stop();
     corrupt(&homes[3], bytes);
